@@ -1,0 +1,2 @@
+//! Writes the protocol types of turnwire-core.
+fn main() {}
