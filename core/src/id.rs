@@ -3,7 +3,7 @@
 //! The server's words end in `Id` and are opaque text; the client's own names for things end in `Key` and are numbers
 //! that mean nothing outside the connection that made them. The two never mix.
 
-use alloc::{string::String, sync::Arc};
+use alloc::{boxed::Box, string::String, sync::Arc};
 use core::{borrow::Borrow, fmt};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -12,7 +12,7 @@ macro_rules! wire_id {
         $(#[$doc])*
         ///
         /// Cloning is cheap: the text is shared.
-        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(Arc<str>);
 
         impl $name {
@@ -44,6 +44,12 @@ macro_rules! wire_id {
         impl From<String> for $name {
             fn from(text: String) -> Self {
                 Self(Arc::from(text))
+            }
+        }
+
+        impl From<&$name> for $name {
+            fn from(id: &$name) -> Self {
+                id.clone()
             }
         }
 
@@ -97,4 +103,31 @@ wire_id! {
 wire_id! {
     /// Names an item (`item.id`, `itemId`): unique within its thread at best.
     ItemId
+}
+
+/// Names a request on the wire: the server's requests have numbers, and one may answer with either form.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RequestId {
+    /// A number.
+    Number(i64),
+    /// A text.
+    Text(Box<str>),
+}
+
+impl Default for RequestId {
+    fn default() -> Self {
+        Self::Number(0)
+    }
+}
+
+impl From<i64> for RequestId {
+    fn from(number: i64) -> Self {
+        Self::Number(number)
+    }
+}
+
+impl From<&str> for RequestId {
+    fn from(text: &str) -> Self {
+        Self::Text(text.into())
+    }
 }

@@ -5,3 +5,4 @@ extern crate alloc;
 
 pub mod id;
 pub mod json;
+pub mod protocol;
