@@ -3,6 +3,13 @@
 
 extern crate alloc;
 
+pub mod connection;
+pub mod envelope;
+pub mod error;
+pub mod frame;
 pub mod id;
 pub mod json;
+pub mod launch;
 pub mod protocol;
+pub mod time;
+pub mod turn;

@@ -1,0 +1,140 @@
+//! What a connection is told when it is made.
+
+use alloc::{string::String, vec::Vec};
+use core::time::Duration;
+
+/// How a connection behaves. `Default` is right for most programs.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Config {
+    /// The client's name, which becomes the `originator` of threads and a part of the user agent towards the model.
+    /// It must be usable as an HTTP header value.
+    pub client_name: String,
+    /// The client's name for people.
+    pub client_title: Option<String>,
+    /// The client's version.
+    pub client_version: String,
+    /// Whether the server may be asked for what it calls experimental. On by default: without it a client is not told
+    /// when the settings of a thread change.
+    pub experimental_api: bool,
+    /// Notifications that the server shall not send, by their exact method.
+    pub opt_out_notifications: Vec<String>,
+    /// Takes the server to be of this version, such as `0.163.0`, whatever it says. Requests that need a newer one are
+    /// refused before they are sent; where no version is known, nothing is refused.
+    pub assume_version: Option<String>,
+    /// Whether a line that looks like JSON and is none ends the connection. Off by default: it is a diagnostic.
+    pub strict: bool,
+    /// Bounds of memory and number.
+    pub limits: Limits,
+    /// Bounds of time.
+    pub timeouts: Timeouts,
+    /// Whether the server is a process whose end will be reported with `handle_exit`.
+    pub expects_exit: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            client_name: "turnwire".into(),
+            client_title: Some("turnwire".into()),
+            client_version: env!("CARGO_PKG_VERSION").into(),
+            experimental_api: true,
+            opt_out_notifications: Vec::new(),
+            assume_version: None,
+            strict: false,
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+            expects_exit: false,
+        }
+    }
+}
+
+impl Config {
+    /// The default, under the client's own name and version.
+    #[must_use]
+    pub fn new(client_name: impl Into<String>, client_version: impl Into<String>) -> Self {
+        let client_name = client_name.into();
+        Self {
+            client_title: Some(client_name.clone()),
+            client_name,
+            client_version: client_version.into(),
+            ..Self::default()
+        }
+    }
+}
+
+/// Bounds of memory and number. Every one is finite.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Limits {
+    /// The longest line that is read, in bytes. A longer one is skipped; if it was an answer, its request fails.
+    pub max_line: usize,
+    /// How many requests may be unanswered at once. Servers refuse, or silently drop, what exceeds about 160.
+    pub max_in_flight: usize,
+    /// How many further requests may wait to be sent. Past that, a call fails at once.
+    pub max_queued_requests: usize,
+    /// How many events are kept for a turn that the server has not named yet. Past that, deltas are left out, and past
+    /// twice that everything. `max_unread_bytes` bounds their bytes.
+    pub max_parked_events: usize,
+    /// How many unread events a consumer may have before adjacent deltas of one item are merged into one. `None`: they
+    /// are never merged, and only `max_unread_bytes` bounds them.
+    pub merge_after: Option<usize>,
+    /// How many bytes a consumer may have unread. Past that, what can be done without is left out and
+    /// a gap says how much. The beginnings and ends of items and turns, token counts, errors and refusals are always kept:
+    /// they are bounded by what the agent does.
+    pub max_unread_bytes: usize,
+    /// How many diagnostics are remembered.
+    pub max_diagnostics: usize,
+    /// How many bytes of answers may wait for a server that does not read. Past that, the connection ends.
+    pub max_unsent_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_line: 128 * 1024 * 1024,
+            max_in_flight: 64,
+            max_queued_requests: 16 * 1024,
+            max_parked_events: 4096,
+            merge_after: Some(64),
+            max_unread_bytes: 64 * 1024 * 1024,
+            max_diagnostics: 64,
+            max_unsent_bytes: 64 * 1024 * 1024,
+        }
+    }
+}
+
+/// Bounds of time. Every one is finite, except that a turn runs as long as it runs unless the caller sets a deadline.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Timeouts {
+    /// From the start of the connection to the answer to `initialize`.
+    pub initialize: Duration,
+    /// From the call to the answer. Starting a hundred threads at once takes seconds, so this is generous.
+    pub call: Duration,
+    /// From handing a request to the transport to its answer.
+    pub reply: Duration,
+    /// From the server's word that a thread is idle to the end of its turn, which comes in the same burst. Past that, the
+    /// turn ends without a status.
+    pub idle: Duration,
+    /// From the call of an interrupt to its acknowledgement.
+    pub interrupt: Duration,
+    /// From closing to the end of the server. Longer than a process may take that has to be killed.
+    pub close: Duration,
+    /// From the end of the server's output to its exit status, or the other way round.
+    pub drain: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            initialize: Duration::from_secs(30),
+            call: Duration::from_secs(120),
+            reply: Duration::from_secs(60),
+            idle: Duration::from_secs(10),
+            interrupt: Duration::from_secs(30),
+            close: Duration::from_secs(15),
+            drain: Duration::from_secs(2),
+        }
+    }
+}

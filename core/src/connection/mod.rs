@@ -1,0 +1,764 @@
+//! Who is waiting for what.
+//!
+//! A [`Connection`] is the whole of the protocol as a state machine. It does no input or output, reads no clock and
+//! draws no random number. It has four kinds of method and no others:
+//!
+//! - getters;
+//! - `handle_*`: what the outside did (bytes came, the output ended, the process ended, time passed);
+//! - commands of the application: [`request`](Connection::request), [`start_turn`](Connection::start_turn),
+//!   [`steer`](Connection::steer), [`interrupt`](Connection::interrupt), [`subscribe`](Connection::subscribe),
+//!   [`close`](Connection::close) …;
+//! - `poll_*`: what the outside must do: write these bytes, call again at this time, look at this.
+//!
+//! Any number of commands and inputs may come before any poll, and the order of polls never changes the outcome. Events
+//! are small edges ("this response is ready", "this subscription is readable"); what they speak of is fetched.
+//!
+//! ```
+//! use turnwire_core::{
+//!     connection::{Config, Connection, Event},
+//!     protocol::ModelList,
+//!     time::Time,
+//! };
+//!
+//! let now = Time::ZERO; // nobody reads a clock here
+//! let mut connection = Connection::new(now, Config::default());
+//! let models = connection.request(now, &ModelList::default()).unwrap();
+//!
+//! let mut out = Vec::new();
+//! connection.poll_transmit(now, &mut out);
+//! assert!(out.starts_with(br#"{"id":1,"method":"initialize","#)); // and nothing else before its answer
+//!
+//! connection.handle_input(now, b"{\"id\":1,\"result\":{\"userAgent\":\"me/0.163.0 (Linux)\"}}\n");
+//! assert_eq!(connection.poll_event(), Some(Event::Ready));
+//! out.clear();
+//! connection.poll_transmit(now, &mut out);
+//! assert!(out.starts_with(b"{\"method\":\"initialized\"}\n{\"id\":2,\"method\":\"model/list\","));
+//!
+//! connection.handle_input(now, b"{\"id\":2,\"result\":{\"data\":[]}}\n");
+//! assert_eq!(connection.poll_event(), Some(Event::Response(models.key())));
+//! let models = connection.take_response(&models).unwrap().unwrap();
+//! assert!(models.data.is_empty());
+//! ```
+
+mod config;
+mod link;
+mod needs;
+mod refusals;
+mod requests;
+mod routing;
+mod turns;
+
+pub use config::{Config, Limits, Timeouts};
+pub use link::ServerInfo;
+pub use needs::Prepared;
+pub use requests::RequestKey;
+pub use routing::Scope;
+pub use turns::TurnOptions;
+#[cfg(feature = "client")]
+pub(crate) use turns::steered;
+
+use crate::{
+    envelope::{Envelope, Keys, Message, NotAMessage, RpcId},
+    error::{CallError, Disconnect, DisconnectReason, Fault, RpcError},
+    frame::{Frame, Framer},
+    json::Json,
+    launch::ExitReport,
+    protocol::Request,
+    time::Time,
+    turn::{Diagnostic, DiagnosticKind, EventLog, Next, Policy, RawEvent, SubscriptionKey, Turn, TurnKey},
+};
+use alloc::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    string::String,
+    vec::Vec,
+};
+use core::{fmt, marker::PhantomData};
+use hashbrown::HashMap;
+use link::Link;
+use requests::{Answered, Lane, Purpose, Requests};
+use routing::ThreadEntry;
+use serde::Serialize;
+use turns::TurnTimer;
+
+/// How many bytes one `poll_transmit` gathers before it says that it is enough for now.
+const TRANSMIT_CHUNK: usize = 64 * 1024;
+
+/// How much of a line a diagnostic shows, in bytes.
+const DIAGNOSTIC_HEAD: usize = 200;
+
+/// A request that was made and not fetched yet. It can only be redeemed for the response of its own type.
+#[must_use = "an answer that is neither fetched nor abandoned stays in the table"]
+pub struct Pending<R> {
+    key: RequestKey,
+    response_of: PhantomData<fn() -> R>,
+}
+
+impl<R> Pending<R> {
+    /// The request's local name.
+    #[must_use]
+    pub fn key(&self) -> RequestKey {
+        self.key
+    }
+
+    pub(crate) fn new(key: RequestKey) -> Self {
+        Self { key, response_of: PhantomData }
+    }
+}
+
+impl<R> fmt::Debug for Pending<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pending({})", self.key.0)
+    }
+}
+
+/// A request for which there is no type: stands in for it in [`Pending`].
+#[derive(Clone, Copy, Debug)]
+pub struct Raw;
+
+/// Names a request of the server locally.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServerRequestKey(u64);
+
+/// An edge: something is new and can be fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// The connection is over, and everything that waited has its outcome. The last event.
+    Closed,
+    /// The subscription has something to read, or its end.
+    Readable(SubscriptionKey),
+    /// The handshake succeeded.
+    Ready,
+    /// The request is done.
+    Response(RequestKey),
+    /// The server asks for the time of day: answer with [`Connection::respond_time`].
+    TimeWanted(ServerRequestKey),
+    /// The turn was named, ended, or its interrupt was settled.
+    Turn(TurnKey),
+}
+
+/// When to call [`Connection::handle_timeout`], and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Timeout {
+    /// When.
+    pub at: Time,
+    /// Why.
+    pub reason: TimeoutReason,
+}
+
+/// What a deadline is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum TimeoutReason {
+    /// The connection ends, whatever is still missing.
+    Drain,
+    /// A request, the handshake included.
+    Request,
+    /// A turn, or the interrupt of one.
+    Turn,
+}
+
+/// What was counted since the start, and what is held now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Lines received.
+    pub lines: u64,
+    /// Bytes received.
+    pub bytes: u64,
+    /// Lines that are no JSON object.
+    pub noise: u64,
+    /// Lines that look like JSON and are none, or are no message.
+    pub malformed: u64,
+    /// Lines longer than the limit.
+    pub oversized: u64,
+    /// Answers to requests that were given up.
+    pub late: u64,
+    /// Second answers to one request.
+    pub duplicate: u64,
+    /// Answers to requests that were never made.
+    pub unknown_responses: u64,
+    /// Requests of the server that were refused.
+    pub refused: u64,
+    /// Deltas that were merged into the one before.
+    pub merged: u64,
+    /// Deltas that were left out.
+    pub left_out: u64,
+    /// Requests in the table now.
+    pub requests: usize,
+    /// Turns in the table now.
+    pub turns: usize,
+    /// Threads in the table now.
+    pub threads: usize,
+    /// Subscriptions in the table now.
+    pub subscriptions: usize,
+    /// Bytes of unread events now.
+    pub unread_bytes: usize,
+}
+
+/// One connection to one server.
+pub struct Connection {
+    config: Config,
+    link: Link,
+    server: Option<ServerInfo>,
+    framer: Framer,
+    requests: Requests,
+    /// Whole lines that go before any request: `initialized` and the answers to the server's requests.
+    answers: VecDeque<Vec<u8>>,
+    /// The sum of the lengths of `answers`.
+    answers_bytes: usize,
+    turns: BTreeMap<TurnKey, Turn>,
+    next_turn: u64,
+    turn_timers: BTreeSet<(Time, TurnKey, TurnTimer)>,
+    /// The threads with a turn that is not over, or with a subscription.
+    threads: HashMap<crate::id::ThreadId, ThreadEntry>,
+    subscriptions: BTreeMap<SubscriptionKey, Scope>,
+    next_subscription: u64,
+    /// What belongs to no thread that anybody here has to do with.
+    log: EventLog,
+    /// The requests that were made before the server's version was known, and what they need.
+    unchecked: Vec<(RequestKey, Vec<needs::Need>)>,
+    /// What is known of the process of a connection that is not ending.
+    evidence: Option<ExitReport>,
+    /// Requests of the server that wait for the time of day.
+    time_wanted: BTreeMap<ServerRequestKey, RpcId>,
+    next_server_request: u64,
+    events: VecDeque<Event>,
+    diagnostics: VecDeque<Diagnostic>,
+    counters: Counters,
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("link", &self.link)
+            .field("counters", &self.counters())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Making one, and what the outside did.
+impl Connection {
+    /// A connection that begins with its handshake.
+    #[must_use]
+    pub fn new(now: Time, config: Config) -> Self {
+        let mut connection = Self {
+            framer: Framer::new(config.limits.max_line),
+            link: Link::Connecting,
+            server: None,
+            requests: Requests::new(),
+            answers: VecDeque::new(),
+            answers_bytes: 0,
+            turns: BTreeMap::new(),
+            next_turn: 1,
+            turn_timers: BTreeSet::new(),
+            threads: HashMap::new(),
+            subscriptions: BTreeMap::new(),
+            next_subscription: 1,
+            log: EventLog::default(),
+            unchecked: Vec::new(),
+            evidence: None,
+            time_wanted: BTreeMap::new(),
+            next_server_request: 1,
+            events: VecDeque::new(),
+            diagnostics: VecDeque::new(),
+            counters: Counters::default(),
+            config,
+        };
+        connection.initialize(now);
+        connection
+    }
+
+    /// Takes bytes that the server wrote, cut anywhere.
+    pub fn handle_input(&mut self, now: Time, mut bytes: &[u8]) {
+        self.counters.bytes += bytes.len() as u64;
+        // The framer lends out its lines, so it stands apart while they are handled.
+        let mut framer = core::mem::replace(&mut self.framer, Framer::new(0));
+        while let Some(frame) = framer.next_frame(&mut bytes) {
+            self.handle_frame(now, frame);
+            if self.answers_bytes > self.config.limits.max_unsent_bytes {
+                let waiting = self.answers_bytes;
+                let reason = alloc::format!("it asks and does not read: {waiting} bytes of answers wait for it");
+                self.drain(now, DisconnectReason::Protocol(reason));
+            }
+        }
+        self.framer = framer;
+    }
+
+    /// Takes the end of the server's output. What is complete is delivered first.
+    pub fn handle_eof(&mut self, now: Time) {
+        let mut framer = core::mem::replace(&mut self.framer, Framer::new(0));
+        if let Some(frame) = framer.finish() {
+            self.handle_frame(now, frame);
+        }
+        self.drain(now, DisconnectReason::Eof);
+        self.note_eof();
+    }
+
+    /// Takes the end of the server's process. Output that is still on its way is waited for, within bounds.
+    pub fn handle_exit(&mut self, now: Time, report: ExitReport) {
+        self.drain(now, DisconnectReason::Exited);
+        self.note_exit(report);
+    }
+
+    /// Takes what is known of the server's process while its end is not: for errors that cannot wait for it.
+    pub fn handle_evidence(&mut self, report: ExitReport) {
+        self.note_evidence(report);
+    }
+
+    /// Takes the failure of the transport. [`DisconnectReason::DriverDropped`] ends everything at once; after any other
+    /// failure the server's last words and its exit are waited for, within bounds.
+    pub fn handle_disconnect(&mut self, now: Time, reason: DisconnectReason) {
+        let at_once = matches!(reason, DisconnectReason::DriverDropped);
+        self.drain(now, reason);
+        if at_once {
+            self.finish_link();
+        }
+    }
+
+    /// Takes that time has passed. Early calls do nothing.
+    pub fn handle_timeout(&mut self, now: Time) {
+        while let Some((key, fault)) = self.requests.expire(now) {
+            self.settle_request(now, key, Err(fault));
+        }
+        while let Some((at, key, timer)) = self.turn_timers.first().copied() {
+            if at > now {
+                break;
+            }
+            self.turn_timers.remove(&(at, key, timer));
+            self.handle_turn_timer(now, key, timer);
+        }
+        self.handle_link_timeout(now);
+    }
+}
+
+/// What the outside must do.
+impl Connection {
+    /// Appends bytes to be written to the server, some tens of kilobytes at a time, and says whether there were any.
+    /// From then on they count as sent: whoever polls must write them, in order, or report the failure.
+    pub fn poll_transmit(&mut self, now: Time, out: &mut Vec<u8>) -> bool {
+        let before = out.len();
+        while out.len() - before < TRANSMIT_CHUNK {
+            if self.link.is_over() {
+                break;
+            }
+            // Before the handshake nothing goes out but `initialize`.
+            let answer = if self.is_ready() { self.answers.pop_front() } else { None };
+            if let Some(line) = answer {
+                self.answers_bytes -= line.len();
+                out.extend_from_slice(&line);
+            } else if !self.requests.send_next(now, self.window(), self.urgent_window(), out) {
+                break;
+            }
+        }
+        out.len() > before
+    }
+
+    /// Whether [`poll_transmit`](Self::poll_transmit) would yield anything.
+    #[must_use]
+    pub fn has_transmit(&self) -> bool {
+        let has_answer = self.is_ready() && !self.answers.is_empty();
+        !self.link.is_over() && (has_answer || self.requests.has_next(self.window(), self.urgent_window()))
+    }
+
+    /// Whether the server's input is to be closed, once what was polled is written.
+    #[must_use]
+    pub fn wants_close_write(&self) -> bool {
+        self.link.is_over()
+    }
+
+    /// The next moment at which [`handle_timeout`](Self::handle_timeout) is wanted.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Timeout> {
+        let request = self.requests.next_due().map(|at| (at, TimeoutReason::Request));
+        let turn = self.turn_timers.first().map(|(at, ..)| (*at, TimeoutReason::Turn));
+        let drain = self.link.drains_until().map(|at| (at, TimeoutReason::Drain));
+        [request, turn, drain].into_iter().flatten().min().map(|(at, reason)| Timeout { at, reason })
+    }
+
+    /// The next edge.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+}
+
+/// Commands: requests and subscriptions.
+impl Connection {
+    /// Makes a request.
+    ///
+    /// # Errors
+    /// When the connection is over, when too many requests wait, or when the params cannot be encoded. Nothing was sent
+    /// then.
+    pub fn request<R: Request>(&mut self, now: Time, params: &R) -> Result<Pending<R>, CallError> {
+        self.enter(now, Prepared::new(params)?).map(Pending::new)
+    }
+
+    /// Makes a request for which there is no type.
+    ///
+    /// # Errors
+    /// As for [`request`](Self::request).
+    pub fn request_raw<P: Serialize + ?Sized>(
+        &mut self,
+        now: Time,
+        method: impl Into<Cow<'static, str>>,
+        params: &P,
+    ) -> Result<Pending<Raw>, CallError> {
+        self.enter(now, Prepared::raw(method, params)?).map(Pending::new)
+    }
+
+    /// Makes a request that is encoded already. [`take_json`](Self::take_json) fetches what came of it.
+    ///
+    /// # Errors
+    /// As for [`request`](Self::request).
+    pub fn enter(&mut self, now: Time, request: Prepared) -> Result<RequestKey, CallError> {
+        self.enter_as(now, request, Purpose::Call, Lane::Normal)
+    }
+
+    /// Sends a notification.
+    ///
+    /// # Errors
+    /// As for [`request`](Self::request).
+    pub fn notify<P: Serialize + ?Sized>(&mut self, method: &str, params: &P) -> Result<(), CallError> {
+        #[derive(Serialize)]
+        struct Line<'a, P: ?Sized> {
+            method: &'a str,
+            params: &'a P,
+        }
+        if let Some(cause) = self.link.cause() {
+            return Err(CallError::new(String::from(method), Fault::disconnected_before(cause)));
+        }
+        let line = serde_json::to_vec(&Line { method, params });
+        let line =
+            line.map_err(|error| CallError::new(String::from(method), Fault::Encode(alloc::format!("{error}"))))?;
+        self.push_answer(line);
+        Ok(())
+    }
+
+    /// Fetches what came of a request, once: `None` before it is done and after it was fetched.
+    pub fn take_response<R: Request>(&mut self, pending: &Pending<R>) -> Option<Result<R::Response, CallError>> {
+        let json = self.take_json(pending.key)?;
+        Some(json.and_then(|json| decode_response::<R>(&json)))
+    }
+
+    /// Fetches what came of a request without a type, once.
+    pub fn take_raw(&mut self, pending: &Pending<Raw>) -> Option<Result<Json, CallError>> {
+        self.take_json(pending.key)
+    }
+
+    /// Fetches what came of a request, not decoded, once.
+    pub fn take_json(&mut self, key: RequestKey) -> Option<Result<Json, CallError>> {
+        let (method, outcome) = self.requests.take(key)?;
+        Some(outcome.map_err(|fault| CallError::new(method, fault)))
+    }
+
+    /// Gives a request up because nobody waits any more. If it was not sent, it never is.
+    pub fn abandon(&mut self, key: RequestKey) {
+        self.requests.abandon(key);
+    }
+
+    /// Listens to a turn, a thread or the connection from now on.
+    pub fn subscribe(&mut self, scope: Scope) -> SubscriptionKey {
+        let key = SubscriptionKey(self.next_subscription);
+        self.next_subscription += 1;
+        if let Some(log) = self.log_of(&scope, true) {
+            log.subscribe(key);
+            self.subscriptions.insert(key, scope);
+        }
+        key
+    }
+
+    /// Stops listening, and forgets what was not read.
+    pub fn unsubscribe(&mut self, key: SubscriptionKey) {
+        let Some(scope) = self.subscriptions.remove(&key) else { return };
+        if let Some(log) = self.log_of(&scope, false) {
+            log.unsubscribe(key);
+        }
+        if let Scope::Thread(thread) = scope {
+            self.prune_thread(&thread);
+        }
+    }
+
+    /// The next event of a subscription.
+    pub fn next_event(&mut self, key: SubscriptionKey) -> Next {
+        let Some(scope) = self.subscriptions.get(&key).cloned() else { return Next::Finished };
+        match self.log_of(&scope, false) {
+            Some(log) => log.next(key),
+            None => Next::Finished,
+        }
+    }
+
+    /// Answers a request for the time of day, in Unix seconds.
+    pub fn respond_time(&mut self, key: ServerRequestKey, unix_seconds: u64) {
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Time {
+            current_time_at: u64,
+        }
+        if let Some(id) = self.time_wanted.remove(&key) {
+            self.answer(&id, &Ok(Time { current_time_at: unix_seconds }));
+        }
+    }
+}
+
+/// Getters.
+impl Connection {
+    /// What the server said of itself in the handshake.
+    #[must_use]
+    pub fn server(&self) -> Option<&ServerInfo> {
+        self.server.as_ref()
+    }
+
+    /// Whether requests can reach the server: the handshake is done and nothing has ended.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        matches!(self.link, Link::Ready)
+    }
+
+    /// Why the connection is over, once it is.
+    #[must_use]
+    pub fn closed(&self) -> Option<&Disconnect> {
+        self.link.closed()
+    }
+
+    /// What was counted, and what is held.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        let turns: usize = self.turns.values().map(Turn::unread_bytes).sum();
+        let threads: usize = self.threads.values().map(|entry| entry.log.bytes()).sum();
+        Counters {
+            requests: self.requests.len(),
+            turns: self.turns.len(),
+            threads: self.threads.len(),
+            subscriptions: self.subscriptions.len(),
+            unread_bytes: self.log.bytes() + turns + threads,
+            ..self.counters
+        }
+    }
+
+    /// The last diagnostics, oldest first; see [`Limits::max_diagnostics`].
+    pub fn diagnostics(&self) -> impl Iterator<Item = &Diagnostic> {
+        self.diagnostics.iter()
+    }
+
+    /// The configuration.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+}
+
+/// Lines.
+impl Connection {
+    fn handle_frame(&mut self, now: Time, frame: Frame<'_>) {
+        if self.link.closed().is_some() {
+            return;
+        }
+        self.counters.lines += 1;
+        match frame {
+            Frame::Line(line) => self.handle_line(now, line, DiagnosticKind::Malformed),
+            Frame::Unfinished(line) => self.handle_line(now, line, DiagnosticKind::Truncated),
+            Frame::Oversized { head, length } => {
+                self.counters.oversized += 1;
+                self.diagnose(DiagnosticKind::Oversized, head, length);
+                if let Some((method, id)) = Envelope::request_in_head(head) {
+                    // Silence would stall its turn for ever.
+                    self.handle_server_request(id, method, None, &Keys::default());
+                }
+                if let Some(RpcId::Integer(id)) = Envelope::response_id_in_head(head) {
+                    let limit = self.config.limits.max_line;
+                    self.handle_response(now, id, Err(Fault::TooLarge { length, limit }), head);
+                }
+            }
+        }
+    }
+
+    fn handle_line(&mut self, now: Time, line: &[u8], if_malformed: DiagnosticKind) {
+        match Envelope::parse(line) {
+            Ok(Envelope { message, emitted_at_ms }) => match message {
+                Message::Notification { method, params, keys } => {
+                    self.handle_notification(now, line, &method, params, &keys, emitted_at_ms);
+                }
+                Message::Request { id, method, params, keys } => {
+                    self.handle_server_request(id, &method, params, &keys);
+                }
+                Message::Success { id: RpcId::Integer(id), result } => {
+                    self.handle_response(now, id, Ok(result.into()), line);
+                }
+                Message::Failure { id: RpcId::Integer(id), error } => {
+                    self.handle_response(now, id, Err(Fault::Rpc(RpcError::parse(error))), line);
+                }
+                Message::Success { .. } | Message::Failure { .. } => {
+                    self.counters.unknown_responses += 1;
+                    self.diagnose(DiagnosticKind::UnknownResponse, line, line.len() as u64);
+                }
+            },
+            Err(NotAMessage::Blank) => {}
+            Err(NotAMessage::Noise) => {
+                self.counters.noise += 1;
+                self.diagnose(DiagnosticKind::Noise, line, line.len() as u64);
+            }
+            Err(NotAMessage::Malformed | NotAMessage::Shapeless) => {
+                self.counters.malformed += 1;
+                self.diagnose(if_malformed, line, line.len() as u64);
+                if self.config.strict {
+                    let reason =
+                        DisconnectReason::Protocol(alloc::format!("a line of {} bytes is no message", line.len()));
+                    self.drain(now, reason);
+                    self.finish_link();
+                }
+            }
+        }
+    }
+
+    fn handle_response(&mut self, now: Time, id: i64, outcome: Result<Json, Fault>, line: &[u8]) {
+        let key = RequestKey(u64::try_from(id).unwrap_or(0));
+        let answered = self.requests.answer(key, outcome);
+        let kind = match answered {
+            Answered::Late => {
+                self.counters.late += 1;
+                DiagnosticKind::LateResponse
+            }
+            Answered::Duplicate => {
+                self.counters.duplicate += 1;
+                DiagnosticKind::DuplicateResponse
+            }
+            Answered::Unknown => {
+                self.counters.unknown_responses += 1;
+                DiagnosticKind::UnknownResponse
+            }
+            answered => return self.handle_answered(now, key, answered),
+        };
+        self.diagnose(kind, line, line.len() as u64);
+    }
+
+    fn settle_request(&mut self, now: Time, key: RequestKey, outcome: Result<Json, Fault>) {
+        let answered = self.requests.settle(key, outcome);
+        self.handle_answered(now, key, answered);
+    }
+
+    fn tell_answered(&mut self, key: RequestKey, answered: &Answered) {
+        if matches!(answered, Answered::Ready) {
+            self.events.push_back(Event::Response(key));
+        }
+    }
+
+    fn handle_answered(&mut self, now: Time, key: RequestKey, answered: Answered) {
+        self.tell_answered(key, &answered);
+        match answered {
+            Answered::Own(Purpose::Initialize, _, outcome) => self.handle_initialized(now, outcome),
+            Answered::Own(Purpose::StartTurn(turn), method, outcome) => {
+                self.handle_turn_started(now, turn, outcome.map_err(|fault| CallError::new(method, fault)));
+            }
+            Answered::Own(Purpose::Interrupt(turn), method, outcome) => {
+                self.handle_interrupted(now, turn, outcome.map_err(|fault| CallError::new(method, fault)));
+            }
+            Answered::Own(Purpose::Call | Purpose::Abandoned, ..)
+            | Answered::Ready
+            | Answered::Duplicate
+            | Answered::Late
+            | Answered::Unknown => {}
+        }
+    }
+
+    fn enter_as(
+        &mut self,
+        now: Time,
+        mut request: Prepared,
+        purpose: Purpose,
+        lane: Lane,
+    ) -> Result<RequestKey, CallError> {
+        if let Some(cause) = self.link.cause() {
+            return Err(CallError::new(request.method, Fault::disconnected_before(cause)));
+        }
+        self.check(&request)?;
+        let limit = self.config.limits.max_queued_requests;
+        if lane == Lane::Normal && self.requests.queued() >= limit {
+            return Err(CallError::new(request.method, Fault::QueueFull { limit }));
+        }
+        let (within, needs) = (self.within(), request.take_needs());
+        let Prepared { method, params, .. } = request;
+        let entered = self.requests.enter(now, method.clone(), &params, purpose, lane, within);
+        let key = entered.map_err(|fault| CallError::new(method, fault))?;
+        self.note_needs(key, needs);
+        Ok(key)
+    }
+
+    fn within(&self) -> (core::time::Duration, core::time::Duration) {
+        (self.config.timeouts.call, self.config.timeouts.reply)
+    }
+
+    /// How many requests may be in flight now: none but the handshake before it is done.
+    fn window(&self) -> usize {
+        if self.is_ready() { self.config.limits.max_in_flight } else { 0 }
+    }
+
+    /// How many requests, urgent ones included, may be in flight: still fewer than a server drops.
+    fn urgent_window(&self) -> usize {
+        self.config.limits.max_in_flight.saturating_mul(2).max(1)
+    }
+
+    fn policy(&self) -> Policy {
+        Policy { merge_after: self.config.limits.merge_after, max_bytes: self.config.limits.max_unread_bytes }
+    }
+
+    fn answer<T: Serialize>(&mut self, id: &RpcId, outcome: &Result<T, RpcError>) {
+        #[derive(Serialize)]
+        struct Line<'a, T> {
+            id: &'a RpcId,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            result: Option<&'a T>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            error: Option<Failure<'a>>,
+        }
+        #[derive(Serialize)]
+        struct Failure<'a> {
+            code: i64,
+            message: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            data: Option<&'a Json>,
+        }
+        let line = match outcome {
+            Ok(result) => Line { id, result: Some(result), error: None },
+            Err(RpcError { code, message, data }) => {
+                Line { id, result: None, error: Some(Failure { code: *code, message, data: data.as_ref() }) }
+            }
+        };
+        // Nothing here can fail to encode; if it did, the server would wait for the turn's end.
+        if let Ok(line) = serde_json::to_vec(&line) {
+            self.push_answer(line);
+        }
+    }
+
+    fn push_answer(&mut self, mut line: Vec<u8>) {
+        if self.link.is_over() {
+            return;
+        }
+        requests::end_line(&mut line);
+        self.answers_bytes += line.len();
+        self.answers.push_back(line);
+    }
+
+    fn diagnose(&mut self, kind: DiagnosticKind, line: &[u8], length: u64) {
+        let head = String::from_utf8_lossy(line.get(..DIAGNOSTIC_HEAD.min(line.len())).unwrap_or_default());
+        let diagnostic = Diagnostic { kind, head: head.into(), length };
+        if self.diagnostics.len() >= self.config.limits.max_diagnostics {
+            self.diagnostics.pop_front();
+        }
+        self.diagnostics.push_back(diagnostic.clone());
+        let policy = self.policy();
+        let events = &mut self.events;
+        self.log.push(RawEvent::Diagnostic(diagnostic), policy, |key| events.push_back(Event::Readable(key)));
+    }
+}
+
+/// Decodes the result of a request into its type.
+///
+/// # Errors
+/// When it does not fit.
+pub fn decode_response<R: Request>(json: &Json) -> Result<R::Response, CallError> {
+    R::decode_response(json.as_str()).map_err(|error| {
+        CallError::new(R::METHOD, Fault::Decode { path: error.path, message: error.message, raw: json.clone() })
+    })
+}

@@ -1,0 +1,132 @@
+//! What a request needs of the server, checked before anything is sent.
+//!
+//! The types know what is experimental and since when the server has it. What a request needs is checked when it is made;
+//! if the server's version is not known yet, because the handshake is under way, it is checked again when it is.
+
+use super::{Connection, RequestKey};
+use crate::{
+    error::{CallError, Fault},
+    json::Json,
+    protocol::Request,
+    time::Time,
+};
+use alloc::{borrow::Cow, string::String, vec::Vec};
+use serde::Serialize;
+
+/// A method or a member, and the oldest server that has it.
+#[derive(Clone, Debug)]
+pub(super) struct Need {
+    what: &'static str,
+    since: &'static str,
+}
+
+/// A request that is encoded, and what it needs of the server.
+///
+/// Making one runs the code of the params' type; entering it does not. So whoever shares a connection behind a lock makes
+/// it before taking the lock.
+#[derive(Clone, Debug)]
+#[must_use = "nothing is sent before the request is entered"]
+pub struct Prepared {
+    pub(super) method: Cow<'static, str>,
+    pub(super) params: Json,
+    experimental: Option<&'static str>,
+    needs: Vec<Need>,
+}
+
+impl Prepared {
+    /// Encodes a request.
+    ///
+    /// # Errors
+    /// When the params have no JSON form.
+    pub fn new<R: Request>(params: &R) -> Result<Self, CallError> {
+        let own = R::EXPERIMENTAL.then_some(R::METHOD);
+        let mut needs: Vec<Need> = R::SINCE.map(|since| Need { what: R::METHOD, since }).into_iter().collect();
+        needs.extend(params.newer_fields().into_iter().map(|(what, since)| Need { what, since }));
+        let experimental = own.or_else(|| params.experimental_fields().first().copied());
+        Ok(Self { experimental, needs, ..Self::raw(R::METHOD, params)? })
+    }
+
+    /// Encodes a request for which there is no type. Nothing is known of what it needs.
+    ///
+    /// # Errors
+    /// When the params have no JSON form.
+    pub fn raw<P: Serialize + ?Sized>(method: impl Into<Cow<'static, str>>, params: &P) -> Result<Self, CallError> {
+        let method = method.into();
+        match Json::encode(params) {
+            Ok(params) => Ok(Self { method, params, experimental: None, needs: Vec::new() }),
+            Err(error) => Err(CallError::new(method, Fault::Encode(alloc::format!("{error}")))),
+        }
+    }
+
+    pub(super) fn take_needs(&mut self) -> Vec<Need> {
+        core::mem::take(&mut self.needs)
+    }
+}
+
+impl Connection {
+    /// Checks what a request needs of a server that is known.
+    pub(super) fn check(&self, request: &Prepared) -> Result<(), CallError> {
+        let fault = match request.experimental {
+            Some(what) if !self.config.experimental_api => Some(Fault::NeedsExperimental { what: Cow::Borrowed(what) }),
+            _ if self.is_ready() => self.unmet(&request.needs),
+            _ => None,
+        };
+        fault.map_or(Ok(()), |fault| Err(CallError::new(request.method.clone(), fault)))
+    }
+
+    /// Keeps what a request needs until the server is known.
+    pub(super) fn note_needs(&mut self, key: RequestKey, needs: Vec<Need>) {
+        if !needs.is_empty() && !self.is_ready() {
+            self.unchecked.push((key, needs));
+        }
+    }
+
+    /// Fails the requests that waited for the handshake and need a newer server.
+    pub(super) fn refuse_what_is_too_new(&mut self, now: Time) {
+        for (key, needs) in core::mem::take(&mut self.unchecked) {
+            if let Some(fault) = self.unmet(&needs) {
+                self.settle_request(now, key, Err(fault));
+            }
+        }
+    }
+
+    fn unmet(&self, needs: &[Need]) -> Option<Fault> {
+        let reported = self.server.as_ref().and_then(|server| server.version.as_deref());
+        let actual = self.config.assume_version.as_deref().or(reported)?;
+        let version = Version::parse(actual)?;
+        let Need { what, since } =
+            needs.iter().find(|need| Version::parse(need.since).is_some_and(|since| since > version))?;
+        Some(Fault::NeedsNewer { what: Cow::Borrowed(what), required: since, actual: String::from(actual) })
+    }
+}
+
+/// Three numbers. What comes after them, such as `-alpha.1`, does not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Version([u64; 3]);
+
+impl Version {
+    fn parse(text: &str) -> Option<Self> {
+        let core = text.split(['-', '+']).next()?;
+        let mut parts = core.split('.');
+        let mut next = || parts.next()?.parse::<u64>().ok();
+        let version = Self([next()?, next()?, next()?]);
+        // A build that nobody numbered says 0.0.0.
+        (version.0 != [0, 0, 0]).then_some(version)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Version;
+
+    #[test]
+    fn versions_are_compared_as_numbers() {
+        let version = |text| Version::parse(text).expect("a version");
+        assert!(version("0.163.0") > version("0.99.9"));
+        assert!(version("0.163.0-alpha.3") == version("0.163.0"));
+        assert!(version("1.0.0") > version("0.163.0"));
+        for unknown in ["0.0.0", "dev", "0.163", ""] {
+            assert!(Version::parse(unknown).is_none(), "{unknown}");
+        }
+    }
+}

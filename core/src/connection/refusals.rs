@@ -1,0 +1,39 @@
+//! How each request of the server is refused.
+//!
+//! Silence would stall the turn for ever, "method not found" is no refusal where the server expects a decision, and
+//! nothing is ever granted that the application did not grant. So each method has its own safe answer.
+
+use crate::error::RpcError;
+
+/// The answer to a request that nobody wants to answer.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// This result.
+    Result(&'static str),
+    /// This error.
+    Error(RpcError),
+    /// The time of day, which grants nothing: the caller is asked for it.
+    Time,
+}
+
+/// The refusal that fits a method.
+pub(crate) fn refusal(method: &str) -> Refusal {
+    match method {
+        "item/commandExecution/requestApproval" | "item/fileChange/requestApproval" => {
+            Refusal::Result(r#"{"decision":"decline"}"#)
+        }
+        "item/permissions/requestApproval" => Refusal::Result(r#"{"permissions":{}}"#),
+        "item/tool/requestUserInput" => Refusal::Result(r#"{"answers":{}}"#),
+        "mcpServer/elicitation/request" => Refusal::Result(r#"{"action":"decline"}"#),
+        "item/tool/call" => Refusal::Result(
+            r#"{"contentItems":[{"type":"inputText","text":"This client does not run tools."}],"success":false}"#,
+        ),
+        "applyPatchApproval" | "execCommandApproval" => Refusal::Result(r#"{"decision":"denied"}"#),
+        "currentTime/read" => Refusal::Time,
+        "account/chatgptAuthTokens/refresh" => {
+            Refusal::Error(RpcError::new(-32603, "this client has no provider of tokens"))
+        }
+        "attestation/generate" => Refusal::Error(RpcError::new(-32603, "this client does not attest")),
+        _ => Refusal::Error(RpcError::new(-32601, "method not found")),
+    }
+}

@@ -1,0 +1,266 @@
+//! A queue that several consumers read, each at its own pace.
+
+use crate::turn::RawEvent;
+use alloc::{collections::VecDeque, vec::Vec};
+
+/// Names a subscription. Local to its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SubscriptionKey(pub(crate) u64);
+
+/// What a consumer finds.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Next {
+    /// The next event.
+    Event(RawEvent),
+    /// No more events will come.
+    Finished,
+    /// Nothing yet. An edge will say when there is.
+    Pending,
+}
+
+/// When events are merged and when they are left out.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Policy {
+    /// Merge a delta into the one before it once so many events wait. `None`: never.
+    pub(crate) merge_after: Option<usize>,
+    /// Leave out what can be done without once so many bytes wait.
+    pub(crate) max_bytes: usize,
+}
+
+/// What became of an event, summed over the consumers.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Pushed {
+    /// How many found it appended to the event before.
+    pub(crate) merged: u64,
+    /// How many will find a gap in its place.
+    pub(crate) left_out: u64,
+}
+
+/// One consumer.
+#[derive(Debug)]
+struct Reader {
+    key: SubscriptionKey,
+    queue: VecDeque<RawEvent>,
+    /// The sum of the sizes of `queue`.
+    bytes: usize,
+    /// Set if and only if the consumer was told that there is something and has not found the end since.
+    told: bool,
+}
+
+/// The events of one turn, one thread or one connection, for each consumer until it has read them.
+///
+/// Each consumer has a queue of its own, so that one that falls behind costs the others nothing.
+#[derive(Debug, Default)]
+pub(crate) struct EventLog {
+    readers: Vec<Reader>,
+    finished: bool,
+}
+
+impl EventLog {
+    /// Adds a consumer, which will see what comes from now on.
+    pub(crate) fn subscribe(&mut self, key: SubscriptionKey) {
+        self.readers.push(Reader { key, queue: VecDeque::new(), bytes: 0, told: false });
+    }
+
+    /// Removes a consumer and what it had still to read.
+    pub(crate) fn unsubscribe(&mut self, key: SubscriptionKey) {
+        self.readers.retain(|reader| reader.key != key);
+    }
+
+    /// Adds an event for everybody who listens. Calls `tell` for each consumer that must be told.
+    pub(crate) fn push(&mut self, event: RawEvent, policy: Policy, mut tell: impl FnMut(SubscriptionKey)) -> Pushed {
+        let mut pushed = Pushed::default();
+        if self.finished {
+            return pushed;
+        }
+        if let Some((last, others)) = self.readers.split_last_mut() {
+            for reader in others {
+                reader.push(event.clone(), policy, &mut pushed, &mut tell);
+            }
+            last.push(event, policy, &mut pushed, &mut tell);
+        }
+        pushed
+    }
+
+    /// Says that no more events come.
+    pub(crate) fn finish(&mut self, mut tell: impl FnMut(SubscriptionKey)) {
+        self.finished = true;
+        for reader in &mut self.readers {
+            reader.tell(&mut tell);
+        }
+    }
+
+    /// Takes the next event of a consumer.
+    pub(crate) fn next(&mut self, key: SubscriptionKey) -> Next {
+        let Some(reader) = self.readers.iter_mut().find(|reader| reader.key == key) else { return Next::Finished };
+        match reader.queue.pop_front() {
+            Some(event) => {
+                reader.bytes = reader.bytes.saturating_sub(event.size());
+                Next::Event(event)
+            }
+            None => {
+                reader.told = false;
+                if self.finished { Next::Finished } else { Next::Pending }
+            }
+        }
+    }
+
+    /// Whether nobody listens.
+    pub(crate) fn is_unheard(&self) -> bool {
+        self.readers.is_empty()
+    }
+
+    /// Bytes held.
+    pub(crate) fn bytes(&self) -> usize {
+        self.readers.iter().map(|reader| reader.bytes).sum()
+    }
+}
+
+impl Reader {
+    fn push(&mut self, event: RawEvent, policy: Policy, pushed: &mut Pushed, tell: &mut impl FnMut(SubscriptionKey)) {
+        let is_full = self.bytes >= policy.max_bytes;
+        if is_full && event.is_best_effort() {
+            pushed.left_out += 1;
+            let count = match &event {
+                RawEvent::Delta(delta) => 1 + delta.merged,
+                RawEvent::Gap(count) => *count,
+                _ => 1,
+            };
+            match self.queue.back_mut() {
+                Some(RawEvent::Gap(left_out)) => *left_out += count,
+                _ => self.append(RawEvent::Gap(count), tell),
+            }
+            return;
+        }
+        let behind = policy.merge_after.is_some_and(|after| self.queue.len() >= after.max(1));
+        if let (true, RawEvent::Delta(delta), Some(RawEvent::Delta(last))) = (behind, &event, self.queue.back_mut()) {
+            if last.continues_as(delta) {
+                last.text.push_str(&delta.text);
+                last.merged += 1 + delta.merged;
+                self.bytes += delta.text.len();
+                pushed.merged += 1;
+                return;
+            }
+        }
+        self.append(event, tell);
+    }
+
+    fn append(&mut self, event: RawEvent, tell: &mut impl FnMut(SubscriptionKey)) {
+        self.bytes += event.size();
+        self.queue.push_back(event);
+        self.tell(tell);
+    }
+
+    fn tell(&mut self, tell: &mut impl FnMut(SubscriptionKey)) {
+        if !core::mem::replace(&mut self.told, true) {
+            tell(self.key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::turn::{Delta, DeltaKind, State};
+    use alloc::{format, string::String};
+
+    const MERGE_AT_ONCE: Policy = Policy { merge_after: Some(1), max_bytes: 1 << 20 };
+    const A: SubscriptionKey = SubscriptionKey(1);
+    const B: SubscriptionKey = SubscriptionKey(2);
+
+    fn delta(item: &str, text: &str) -> RawEvent {
+        RawEvent::Delta(Delta {
+            kind: DeltaKind::AgentMessage,
+            thread: "T".into(),
+            turn: "U".into(),
+            item: item.into(),
+            index: None,
+            text: text.into(),
+            merged: 0,
+            raw: None,
+        })
+    }
+
+    fn read(log: &mut EventLog, key: SubscriptionKey) -> Vec<String> {
+        let mut seen = Vec::new();
+        loop {
+            match log.next(key) {
+                Next::Event(RawEvent::Delta(delta)) => seen.push(format!("{}:{}", delta.item, delta.text)),
+                Next::Event(event) => seen.push(format!("{event:?}")),
+                Next::Pending => return seen,
+                Next::Finished => {
+                    seen.push("finished".into());
+                    return seen;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn only_adjacent_deltas_of_one_item_merge() {
+        let mut log = EventLog::default();
+        log.subscribe(A);
+        for (item, text) in [("1", "a"), ("1", "b"), ("2", "c"), ("1", "d"), ("1", "e")] {
+            log.push(delta(item, text), MERGE_AT_ONCE, |_| {});
+        }
+        assert_eq!(read(&mut log, A), ["1:ab", "2:c", "1:de"]);
+        assert_eq!(log.bytes(), 0);
+    }
+
+    #[test]
+    fn consumers_read_at_their_own_pace_and_what_one_has_read_is_not_added_to() {
+        let mut log = EventLog::default();
+        log.subscribe(A);
+        log.subscribe(B);
+        log.push(delta("1", "a"), MERGE_AT_ONCE, |_| {});
+        assert_eq!(read(&mut log, A), ["1:a"]);
+        log.push(delta("1", "b"), MERGE_AT_ONCE, |_| {});
+        log.push(delta("1", "c"), MERGE_AT_ONCE, |_| {});
+        assert_eq!(read(&mut log, A), ["1:bc"]);
+        assert_eq!(read(&mut log, B), ["1:abc"]);
+    }
+
+    #[test]
+    fn past_the_bound_deltas_give_way_to_one_gap_and_ends_are_kept() {
+        let mut log = EventLog::default();
+        log.subscribe(A);
+        let policy = Policy { merge_after: None, max_bytes: 1 };
+        assert_eq!(log.push(delta("1", "a"), policy, |_| {}).left_out, 0);
+        assert_eq!(log.push(delta("1", "b"), policy, |_| {}).left_out, 1);
+        assert_eq!(log.push(delta("1", "c"), policy, |_| {}).left_out, 1);
+        assert_eq!(log.push(RawEvent::Ended(State::Completed), policy, |_| {}).left_out, 0);
+        log.finish(|_| {});
+        assert_eq!(read(&mut log, A), ["1:a", "Gap(2)", "Ended(Completed)", "finished"]);
+    }
+
+    #[test]
+    fn a_consumer_is_told_once_until_it_has_read_everything() {
+        let mut log = EventLog::default();
+        log.subscribe(A);
+        let mut told = 0;
+        for _ in 0..3 {
+            log.push(RawEvent::Gap(1), MERGE_AT_ONCE, |_| told += 1);
+        }
+        assert_eq!(told, 1);
+        assert_eq!(read(&mut log, A).len(), 3);
+        log.push(RawEvent::Gap(1), MERGE_AT_ONCE, |_| told += 1);
+        assert_eq!(told, 2);
+    }
+
+    #[test]
+    fn what_only_a_departed_consumer_had_to_read_is_freed() {
+        let mut log = EventLog::default();
+        log.subscribe(A);
+        log.subscribe(B);
+        log.push(RawEvent::Gap(1), MERGE_AT_ONCE, |_| {});
+        log.push(RawEvent::Gap(2), MERGE_AT_ONCE, |_| {});
+        assert_eq!(read(&mut log, A).len(), 2);
+        assert!(log.bytes() > 0);
+        log.unsubscribe(B);
+        assert_eq!(log.bytes(), 0);
+        log.unsubscribe(A);
+        assert_eq!(log.push(RawEvent::Gap(1), MERGE_AT_ONCE, |_| {}), Pushed::default());
+        assert_eq!(log.bytes(), 0);
+    }
+}
