@@ -3,9 +3,15 @@
 
 extern crate alloc;
 
+#[cfg(feature = "client")]
+pub mod client;
 pub mod connection;
+#[cfg(feature = "client")]
+pub mod driver;
 pub mod envelope;
 pub mod error;
+#[cfg(feature = "client")]
+pub mod exports;
 pub mod frame;
 pub mod id;
 pub mod json;

@@ -1,0 +1,162 @@
+//! What happens, in types.
+
+use super::hub::{Mailbox, Session};
+use crate::{
+    connection::Scope,
+    protocol::{
+        self, ErrorNotification, ItemCompletedNotification, ItemStartedNotification, Notification, ThreadItem,
+        ThreadTokenUsage, ThreadTokenUsageUpdatedNotification, TurnError, TurnStartedNotification,
+    },
+    turn::{Delta, Diagnostic, RawEvent, RawNotification, Refused, State},
+};
+use std::{
+    fmt,
+    future::poll_fn,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+/// One event of a turn, a thread or a session.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// A piece of text of an item that is being written.
+    Delta(Delta),
+    /// Something about the connection that its owner may want to know. Only from [`Codex::events`](super::Codex::events).
+    Diagnostic(Diagnostic),
+    /// The turn ended so. The last event of a turn; [`Turn::result`](super::Turn::result) has the rest.
+    Ended(State),
+    /// The server met an error (`error`). With `will_retry` this is progress, and the turn goes on.
+    Error {
+        /// The error.
+        error: TurnError,
+        /// Whether the server tries again.
+        will_retry: bool,
+        /// As it came.
+        raw: RawNotification,
+    },
+    /// So many events were left out here, because nobody read and the bound of memory was reached.
+    Gap(u64),
+    /// An item is done (`item/completed`). It replaces what was known of it.
+    ItemCompleted(ItemEvent),
+    /// An item began (`item/started`). Not every one is completed.
+    ItemStarted(ItemEvent),
+    /// Anything else that the server said.
+    Other(RawNotification),
+    /// A request of the server was refused, because the application did not say how to answer it.
+    Refused(Refused),
+    /// The turn runs (`turn/started`).
+    Started(RawNotification),
+    /// Tokens were used (`thread/tokenUsage/updated`): sums over the whole thread.
+    Usage(UsageEvent),
+}
+
+/// An item that began or is done.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ItemEvent {
+    /// The item.
+    pub item: ThreadItem,
+    /// As it came, with thread, turn and time.
+    pub raw: RawNotification,
+}
+
+/// A report of tokens.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct UsageEvent {
+    /// The tokens.
+    pub usage: ThreadTokenUsage,
+    /// As it came.
+    pub raw: RawNotification,
+}
+
+impl From<RawEvent> for Event {
+    fn from(event: RawEvent) -> Self {
+        match event {
+            RawEvent::Delta(delta) => Self::Delta(delta),
+            RawEvent::Diagnostic(diagnostic) => Self::Diagnostic(diagnostic),
+            RawEvent::Ended(state) => Self::Ended(state),
+            RawEvent::Gap(count) => Self::Gap(count),
+            RawEvent::Notification(raw) => Self::typed(raw),
+            RawEvent::Refused(refused) => Self::Refused(refused),
+        }
+    }
+}
+
+impl Event {
+    /// What does not fit its type stays as it came.
+    fn typed(raw: RawNotification) -> Self {
+        fn read<N: Notification>(raw: &RawNotification) -> Option<N> {
+            (*raw.method == *N::METHOD).then(|| protocol::decode(raw.params_text()).ok()).flatten()
+        }
+        if &*raw.method == TurnStartedNotification::METHOD {
+            return Self::Started(raw);
+        }
+        if let Some(ItemStartedNotification { item, .. }) = read(&raw) {
+            return Self::ItemStarted(ItemEvent { item, raw });
+        }
+        if let Some(ItemCompletedNotification { item, .. }) = read(&raw) {
+            return Self::ItemCompleted(ItemEvent { item, raw });
+        }
+        if let Some(ThreadTokenUsageUpdatedNotification { token_usage: usage, .. }) = read(&raw) {
+            return Self::Usage(UsageEvent { usage, raw });
+        }
+        if let Some(ErrorNotification { error, will_retry, .. }) = read(&raw) {
+            return Self::Error { error, will_retry, raw };
+        }
+        Self::Other(raw)
+    }
+}
+
+/// A stream of events.
+///
+/// It sees what comes from the moment of its making on. A consumer that falls behind finds adjacent deltas of one item
+/// merged into one. Past `Limits::max_unread_bytes` what can be done without is left out, and an [`Event::Gap`] says how much;
+/// items, token counts, errors, refusals and endings are kept.
+#[must_use = "events that nobody reads are kept in memory"]
+pub struct Events {
+    session: Arc<Session>,
+    mailbox: Mailbox,
+}
+
+impl fmt::Debug for Events {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Events").finish_non_exhaustive()
+    }
+}
+
+impl Events {
+    pub(crate) fn new(session: &Arc<Session>, scope: Scope) -> Self {
+        let key = session.hub.read(|connection| connection.subscribe(scope));
+        Self { session: Arc::clone(session), mailbox: Mailbox::new(key) }
+    }
+
+    /// The next event; `None` when there will be no more.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    pub async fn next(&mut self) -> Option<Event> {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// The next event, for those who poll.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        self.mailbox.poll_next(&self.session.hub, cx).map(|event| event.map(Event::from))
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        self.mailbox.close(&self.session.hub);
+    }
+}
+
+#[cfg(feature = "stream")]
+impl futures_core::Stream for Events {
+    type Item = Event;
+
+    fn poll_next(mut self: std::pin::Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        Events::poll_next(&mut self, cx)
+    }
+}

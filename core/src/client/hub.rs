@@ -1,0 +1,319 @@
+//! One lock around one connection, and who is to be woken when something in it is new.
+//!
+//! Everything that waits waits here, for one thing only: "look again". Wakers are collected under the lock and woken
+//! after it is released, so that whoever wakes up at once finds the lock free.
+
+use crate::{
+    client::Clock,
+    connection::{Config, Connection, Event, RequestKey},
+    error::{CallError, Disconnect},
+    json::Json,
+    time::Time,
+    turn::{Next, RawEvent, SubscriptionKey, TurnKey},
+};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+};
+
+/// How many events a consumer takes out at once.
+const BATCH: usize = 64;
+
+/// How many wait for one thing before the first of them is asked to look again.
+const MAX_WAITERS: usize = 64;
+
+/// Wakers that are woken when this is dropped, in order, and all of them, though one should panic.
+struct WakeAll(Vec<Waker>);
+
+impl Drop for WakeAll {
+    fn drop(&mut self) {
+        struct Rest(std::vec::IntoIter<Waker>);
+
+        impl Drop for Rest {
+            fn drop(&mut self) {
+                self.0.by_ref().for_each(Waker::wake);
+            }
+        }
+
+        let mut rest = Rest(std::mem::take(&mut self.0).into_iter());
+        rest.0.by_ref().for_each(Waker::wake);
+    }
+}
+
+/// Numbers the servers of a session, one after the other. A handle knows the one that it came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Generation(pub(crate) u64);
+
+/// A connection that several threads or tasks share.
+pub(crate) struct Hub {
+    shared: Mutex<Shared>,
+    clock: Arc<dyn Clock>,
+}
+
+struct Shared {
+    connection: Connection,
+    responses: BTreeMap<RequestKey, Waker>,
+    readers: BTreeMap<SubscriptionKey, Vec<Waker>>,
+    turns: BTreeMap<TurnKey, Vec<Waker>>,
+    /// Who waits for the handshake or for the end.
+    link: Vec<Waker>,
+    driver: Option<Waker>,
+}
+
+/// What a waiter waits for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Wait {
+    Link,
+    Response(RequestKey),
+    Subscription(SubscriptionKey),
+    Turn(TurnKey),
+}
+
+impl Hub {
+    pub(crate) fn new(config: Config, clock: Arc<dyn Clock>) -> Self {
+        let connection = Connection::new(clock.now(), config);
+        Self {
+            shared: Mutex::new(Shared {
+                connection,
+                responses: BTreeMap::new(),
+                readers: BTreeMap::new(),
+                turns: BTreeMap::new(),
+                link: Vec::new(),
+                driver: None,
+            }),
+            clock,
+        }
+    }
+
+    /// Looks at the connection, or changes what neither the driver nor anybody who waits has to hear of.
+    pub(crate) fn read<R>(&self, look: impl FnOnce(&mut Connection) -> R) -> R {
+        look(&mut self.lock().connection)
+    }
+
+    /// Does something to the connection that the driver has to act on.
+    pub(crate) fn command<R>(&self, act: impl FnOnce(&mut Connection, Time) -> R) -> R {
+        self.act(act, |shared, wakes| wakes.extend(shared.driver.take()))
+    }
+
+    /// Does something to the connection as its driver, who wants to be woken by the next command.
+    pub(crate) fn drive<R>(&self, cx: &Context<'_>, act: impl FnOnce(&mut Connection, Time) -> R) -> R {
+        let mut replaced = None;
+        let result = self.act(act, |shared, _| match &shared.driver {
+            Some(known) if known.will_wake(cx.waker()) => {}
+            _ => replaced = shared.driver.replace(cx.waker().clone()),
+        });
+        // Whatever dropping a waker runs, it runs without the lock.
+        drop(replaced);
+        result
+    }
+
+    /// Looks at the connection, and asks to be woken if there is nothing yet.
+    pub(crate) fn poll<R>(
+        &self,
+        cx: &Context<'_>,
+        wait: Wait,
+        look: impl FnOnce(&mut Connection) -> Poll<R>,
+    ) -> Poll<R> {
+        let mut shared = self.lock();
+        let found = look(&mut shared.connection);
+        let (mut crowded_out, mut replaced) = (None, None);
+        if found.is_pending() {
+            match wait {
+                // One waits for a response, by its latest waker.
+                Wait::Response(key) => replaced = shared.responses.insert(key, cx.waker().clone()),
+                wait => crowded_out = shared.register(wait, cx.waker()),
+            }
+        }
+        drop(shared);
+        // Whatever dropping a waker runs, it runs without the lock.
+        drop(replaced);
+        // If it still waits, it looks again and is registered again.
+        drop(WakeAll(crowded_out.into_iter().collect()));
+        found
+    }
+
+    fn act<R>(
+        &self,
+        act: impl FnOnce(&mut Connection, Time) -> R,
+        about_driver: impl FnOnce(&mut Shared, &mut Vec<Waker>),
+    ) -> R {
+        let now = self.clock.now();
+        // Declared before the lock is taken, so that whatever happens they are woken after it is released.
+        let mut wakes = WakeAll(Vec::new());
+        let mut shared = self.lock();
+        let result = act(&mut shared.connection, now);
+        about_driver(&mut shared, &mut wakes.0);
+        shared.collect(&*self.clock, &mut wakes.0);
+        drop(shared);
+        result
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        // Nothing panics under this lock; if something did, the tables are still the best knowledge there is.
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shared {
+    /// Notes who waits. Returns the one that had to make room.
+    fn register(&mut self, wait: Wait, waker: &Waker) -> Option<Waker> {
+        let waiters = match wait {
+            Wait::Link => &mut self.link,
+            Wait::Response(_) => return None,
+            Wait::Subscription(key) => self.readers.entry(key).or_default(),
+            Wait::Turn(key) => self.turns.entry(key).or_default(),
+        };
+        if waiters.iter().any(|waiter| waiter.will_wake(waker)) {
+            return None;
+        }
+        waiters.push(waker.clone());
+        // Those who gave up waiting do not say so, and must not pile up.
+        (waiters.len() > MAX_WAITERS).then(|| waiters.remove(0))
+    }
+
+    fn collect(&mut self, clock: &dyn Clock, wakes: &mut Vec<Waker>) {
+        while let Some(event) = self.connection.poll_event() {
+            match event {
+                Event::Closed | Event::Ready => wakes.append(&mut self.link),
+                Event::Readable(key) => wakes.extend(self.readers.remove(&key).into_iter().flatten()),
+                Event::Response(key) => wakes.extend(self.responses.remove(&key)),
+                Event::TimeWanted(key) => self.connection.respond_time(key, clock.unix_seconds()),
+                Event::Turn(key) => wakes.extend(self.turns.remove(&key).into_iter().flatten()),
+            }
+        }
+    }
+}
+
+/// What the handles of one session share. When the last of them is dropped, the connection is closed.
+pub(crate) struct Session {
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) generation: Generation,
+}
+
+impl Session {
+    pub(crate) fn close(&self) {
+        self.hub.command(|connection, now| {
+            let within = connection.config().timeouts.close;
+            connection.close(now, within);
+        });
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// Waits for the answer to one request. Dropping it gives the request up.
+pub(crate) struct Reply {
+    pub(crate) session: Arc<Session>,
+    /// Set until the answer was fetched.
+    key: Option<RequestKey>,
+}
+
+impl Reply {
+    pub(crate) fn new(session: &Arc<Session>, key: RequestKey) -> Self {
+        Self { session: Arc::clone(session), key: Some(key) }
+    }
+}
+
+impl Future for Reply {
+    type Output = Result<Json, CallError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(key) = self.key else { return Poll::Pending };
+        let found = self.session.hub.poll(cx, Wait::Response(key), |connection| match connection.take_json(key) {
+            Some(outcome) => Poll::Ready(outcome),
+            None => Poll::Pending,
+        });
+        if found.is_ready() {
+            self.key = None;
+        }
+        found
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        if let Some(key) = self.key {
+            let hub = &self.session.hub;
+            let mut shared = hub.lock();
+            shared.connection.abandon(key);
+            let waker = shared.responses.remove(&key);
+            drop(shared);
+            drop(waker);
+        }
+    }
+}
+
+/// Waits until the connection is over.
+pub(crate) struct Closed<'a>(pub(crate) &'a Hub);
+
+impl Future for Closed<'_> {
+    type Output = Disconnect;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Disconnect> {
+        self.0.poll(cx, Wait::Link, |connection| match connection.closed() {
+            Some(cause) => Poll::Ready(cause.clone()),
+            None => Poll::Pending,
+        })
+    }
+}
+
+/// The reading end of a subscription. Events are taken out several at a time.
+pub(crate) struct Mailbox {
+    pub(crate) key: SubscriptionKey,
+    taken: VecDeque<RawEvent>,
+    finished: bool,
+}
+
+impl Mailbox {
+    pub(crate) fn new(key: SubscriptionKey) -> Self {
+        Self { key, taken: VecDeque::new(), finished: false }
+    }
+
+    pub(crate) fn poll_next(&mut self, hub: &Hub, cx: &Context<'_>) -> Poll<Option<RawEvent>> {
+        if self.taken.is_empty() && !self.finished {
+            let Self { key, taken, finished } = self;
+            let filled = hub.poll(cx, Wait::Subscription(*key), |connection| {
+                while taken.len() < BATCH {
+                    match connection.next_event(*key) {
+                        Next::Event(event) => taken.push_back(event),
+                        Next::Finished => {
+                            *finished = true;
+                            break;
+                        }
+                        Next::Pending if taken.is_empty() => return Poll::Pending,
+                        Next::Pending => break,
+                    }
+                }
+                Poll::Ready(())
+            });
+            if filled.is_pending() {
+                return Poll::Pending;
+            }
+        }
+        Poll::Ready(self.taken.pop_front())
+    }
+
+    pub(crate) fn close(&mut self, hub: &Hub) {
+        let mut shared = hub.lock();
+        shared.connection.unsubscribe(self.key);
+        let wakers = shared.readers.remove(&self.key);
+        drop(shared);
+        drop(wakers);
+    }
+}
+
+/// Forgets who waits for a turn.
+pub(crate) fn release_turn(hub: &Hub, key: TurnKey) {
+    let mut shared = hub.lock();
+    shared.connection.release_turn(key);
+    let wakers = shared.turns.remove(&key);
+    drop(shared);
+    drop(wakers);
+}

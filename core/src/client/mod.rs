@@ -1,0 +1,64 @@
+//! The typed API.
+//!
+//! [`Codex`] is a session with a server, [`Thread`] a conversation in it, [`Turn`] one exchange of that. They are
+//! handles: cheap to clone, free to go to any thread or task, and owners of nothing but each other. They are written
+//! once for every runtime, because all that they ever wait for is a [`Waker`](std::task::Waker); what moves the bytes is
+//! the [`Driver`](crate::driver::Driver).
+//!
+//! Every future here may be dropped at any time. What that means is said with each; nothing is ever half sent.
+
+mod codex;
+mod event;
+mod hub;
+mod thread;
+mod turn;
+
+pub use codex::{Codex, connect, connect_with_clock};
+pub use event::{Event, Events, ItemEvent, UsageEvent};
+pub use hub::Generation;
+pub use thread::Thread;
+pub use turn::{Input, Turn, TurnRequest};
+
+pub(crate) use hub::Hub;
+
+use crate::time::Time;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// Where the client takes the time from.
+pub trait Clock: Send + Sync + 'static {
+    /// The time since some start. Never goes back.
+    fn now(&self) -> Time;
+
+    /// The time of day in Unix seconds, for servers that ask for it.
+    fn unix_seconds(&self) -> u64;
+}
+
+/// The clocks of the system.
+#[derive(Clone, Copy, Debug)]
+pub struct SystemClock {
+    start: Instant,
+}
+
+impl Default for SystemClock {
+    fn default() -> Self {
+        Self { start: Instant::now() }
+    }
+}
+
+impl SystemClock {
+    /// The instant that a time stands for; `None` if it is too far away to be one.
+    #[must_use]
+    pub fn instant(&self, time: Time) -> Option<Instant> {
+        self.start.checked_add(time.since(Time::ZERO))
+    }
+}
+
+impl Clock for SystemClock {
+    fn now(&self) -> Time {
+        Time::from_start(self.start.elapsed())
+    }
+
+    fn unix_seconds(&self) -> u64 {
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    }
+}

@@ -1,0 +1,18 @@
+//! What programs name, whichever runtime they use: the adapters re-export this list.
+
+pub use crate::{
+    client::{Event, Generation, Input, ItemEvent, TurnRequest, UsageEvent},
+    connection::{Config, Counters, Limits, ServerInfo, Timeouts},
+    error::{
+        CallError, ConnectError, Delivery, Disconnect, DisconnectReason, Error, Fault, Phase, RpcError, RpcErrorKind,
+        SteerError, TurnError,
+    },
+    id::{ItemId, ThreadId, TurnId},
+    json::Json,
+    launch::{CloseLadder, Command, Environment, ExitReport, ExitStatus, Forced, LaunchError},
+    protocol,
+    turn::{
+        Delta, DeltaKind, Diagnostic, DiagnosticKind, InterruptOutcome, RawNotification, Refused, State, TurnResult,
+        TurnUsage,
+    },
+};
