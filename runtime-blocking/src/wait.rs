@@ -1,0 +1,64 @@
+//! Waiting for a future on the thread that one is on.
+//!
+//! This is no runtime: nothing is scheduled. The thread sleeps until the one thing that it waits for wakes it. It does not
+//! sleep by parking, because the thread may be that of an executor which parks, and whose wake-ups must not be eaten.
+
+use std::{
+    future::Future,
+    pin::pin,
+    sync::{Arc, Condvar, Mutex, PoisonError},
+    task::{Context, Poll, Wake, Waker},
+    time::Instant,
+};
+
+#[derive(Default)]
+struct Signal {
+    /// Whether it was woken since it last looked.
+    woken: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Wake for Signal {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        *self.woken.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.changed.notify_one();
+    }
+}
+
+impl Signal {
+    fn sleep(&self, until: Option<Instant>) {
+        let woken = self.woken.lock().unwrap_or_else(PoisonError::into_inner);
+        let asleep = |woken: &mut bool| !*woken;
+        let mut woken = match until {
+            None => self.changed.wait_while(woken, asleep).unwrap_or_else(PoisonError::into_inner),
+            Some(until) => {
+                let timeout = until.saturating_duration_since(Instant::now());
+                self.changed.wait_timeout_while(woken, timeout, asleep).unwrap_or_else(PoisonError::into_inner).0
+            }
+        };
+        *woken = false;
+    }
+}
+
+/// Waits for a future, for as long as it takes.
+pub(crate) fn wait<F: Future>(future: F) -> F::Output {
+    wait_with(future, || None)
+}
+
+/// Waits for a future, and looks at it again at the instant that it names, if any.
+pub(crate) fn wait_with<F: Future>(future: F, look_again: impl Fn() -> Option<Instant>) -> F::Output {
+    let mut future = pin!(future);
+    let signal = Arc::new(Signal::default());
+    let waker = Waker::from(Arc::clone(&signal));
+    let mut cx = Context::from_waker(&waker);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+            return output;
+        }
+        signal.sleep(look_again());
+    }
+}
