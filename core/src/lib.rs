@@ -1,4 +1,19 @@
-//! The core of turnwire.
+//! The core of turnwire: what it takes to drive the Codex agent, but for moving bytes.
+//!
+//! - [`protocol`]: what is said, as types generated from the server's own schema.
+//! - [`frame`], [`envelope`]: bytes to lines, lines to messages.
+//! - [`connection`]: who waits for what; the whole protocol as one state machine without I/O.
+//! - [`turn`]: one turn from its start to its single end.
+//! - [`launch`]: what to start and how to end it, as data.
+//! - [`client`] and [`driver`], with the feature `client`: the typed API that people use, and the loop that moves bytes over
+//!   whatever transport a runtime supplies.
+//!
+//! Programs take `turnwire-tokio`, `turnwire-smol` or `turnwire-blocking`, which are thin around this. Who has another
+//! runtime implements [`driver::Transport`]; who wants neither threads nor futures drives a
+//! [`Connection`](connection::Connection) by hand.
+//!
+//! Without the feature `client` the crate is `no_std` with `alloc`: the compiler itself proves that what is left does no
+//! I/O. Time there is a number ([`time::Time`]) that the caller supplies.
 #![cfg_attr(not(feature = "std"), no_std)]
 
 extern crate alloc;
@@ -13,6 +28,9 @@ pub mod error;
 #[cfg(feature = "client")]
 pub mod exports;
 pub mod frame;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod id;
 pub mod json;
 pub mod launch;

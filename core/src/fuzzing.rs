@@ -1,0 +1,542 @@
+//! What the fuzz targets do with their bytes, here so that plain tests can do the same.
+//!
+//! Each body panics when something does not hold, and does nothing else. Not part of the public API.
+
+use crate::{
+    connection::{Config, Connection, Event, Pending, Raw, RequestKey, Scope, TurnOptions},
+    envelope::{Envelope, Keys, Message, NotAMessage, RpcId},
+    error::DisconnectReason,
+    frame::{Frame, Framer},
+    launch::{ExitReport, ExitStatus},
+    protocol::{TurnStart, TurnSteer, UserInput},
+    time::Time,
+    turn::{Next, RawEvent, SubscriptionKey, TurnKey},
+};
+use alloc::{
+    borrow::ToOwned,
+    collections::BTreeMap,
+    string::{String, ToString},
+    vec,
+    vec::Vec,
+};
+use core::time::Duration;
+use serde_json::{Value, value::RawValue};
+
+/// The frames of the input do not depend on how it is cut.
+///
+/// The first byte is the limit of a line, the second decides the cuts, the rest is the input.
+pub fn framer(data: &[u8]) {
+    let [limit, cut, input @ ..] = data else { return };
+    let limit = usize::from(*limit);
+    let whole = frames(limit, &[input]);
+    let mut pieces = Vec::new();
+    let (mut rest, mut size) = (input, usize::from(*cut));
+    while !rest.is_empty() {
+        size = (size * 7 + 1) % 23;
+        let (piece, after) = rest.split_at(size.min(rest.len()));
+        pieces.push(piece);
+        rest = after;
+    }
+    assert_eq!(frames(limit, &pieces), whole, "cut into {} pieces", pieces.len());
+    let bytes: Vec<&[u8]> = input.chunks(1).collect();
+    assert_eq!(frames(limit, &bytes), whole, "byte by byte");
+    let ends = input.iter().filter(|byte| **byte == b'\n').count();
+    assert_eq!(whole.iter().filter(|(_, is_ended, _)| *is_ended).count(), ends, "one frame for each line end");
+}
+
+/// Kept bytes, whether the line had an end, and the length if it was oversized.
+fn frames(limit: usize, pieces: &[&[u8]]) -> Vec<(Vec<u8>, bool, Option<u64>)> {
+    let mut framer = Framer::new(limit);
+    let mut seen = Vec::new();
+    let mut note = |frame: Frame<'_>, is_last: bool| match frame {
+        Frame::Line(line) => {
+            assert!(!is_last && line.len() <= limit && !line.contains(&b'\n'));
+            seen.push((line.to_vec(), true, None));
+        }
+        Frame::Oversized { head, length } => {
+            assert!(length > limit as u64 && head.len() <= limit);
+            seen.push((head.to_vec(), !is_last, Some(length)));
+        }
+        Frame::Unfinished(line) => {
+            assert!(is_last && line.len() <= limit);
+            seen.push((line.to_vec(), false, None));
+        }
+    };
+    for piece in pieces {
+        let mut input = *piece;
+        while let Some(frame) = framer.next_frame(&mut input) {
+            note(frame, false);
+        }
+        assert!(input.is_empty() && framer.buffered() <= limit);
+    }
+    if let Some(frame) = framer.finish() {
+        note(frame, true);
+    }
+    seen
+}
+
+/// What a line is said to be agrees with what a JSON parser that knows nothing of messages makes of it.
+pub fn envelope(line: &[u8]) {
+    let _ = Envelope::response_id_in_head(line);
+    let parsed = Envelope::parse(line);
+    let trimmed = line.trim_ascii();
+    match &parsed {
+        Err(NotAMessage::Blank) => return assert!(trimmed.is_empty()),
+        Err(NotAMessage::Noise) => return assert!(!trimmed.is_empty() && trimmed.first() != Some(&b'{')),
+        _ => assert_eq!(trimmed.first(), Some(&b'{')),
+    }
+    let value: Result<Value, _> = serde_json::from_slice(trimmed);
+    let value = match (value, &parsed) {
+        (Ok(value), parsed) => {
+            assert!(!matches!(parsed, Err(NotAMessage::Malformed)), "an object is called malformed");
+            value
+        }
+        (Err(_), Err(_)) => return,
+        (Err(error), Ok(_)) => {
+            // What is not looked into is checked for its grammar alone, on purpose: these are not errors of the grammar.
+            let text = error.to_string();
+            let is_lenient = ["recursion limit", "number out of range", "surrogate", "unexpected end of hex escape"]
+                .iter()
+                .any(|known| text.contains(known));
+            return assert!(is_lenient, "no JSON is called a message: {text}");
+        }
+    };
+    let id = value.get("id");
+    let method = value.get("method").and_then(Value::as_str);
+    let error = value.get("error").filter(|error| !error.is_null());
+    let Ok(envelope) = parsed else {
+        let has_outcome = error.is_some() || value.get("result").is_some();
+        return assert!(method.is_none() && !(id.is_some() && has_outcome), "a message is called shapeless");
+    };
+    assert_eq!(envelope.emitted_at_ms.filter(|at| *at != 0), int(value.get("emittedAtMs")).filter(|at| *at != 0));
+    match envelope.message {
+        Message::Request { id: parsed, method: named, params, keys } => {
+            assert_eq!((method, params.is_some()), (Some(&*named), value.get("params").is_some()));
+            check_id(&parsed, id);
+            check_keys(&keys, params, value.get("params"));
+        }
+        Message::Notification { method: named, params, keys } => {
+            assert_eq!((method, id, params.is_some()), (Some(&*named), None, value.get("params").is_some()));
+            check_keys(&keys, params, value.get("params"));
+        }
+        Message::Failure { id: parsed, error: raw } => {
+            assert!(method.is_none());
+            assert_eq!(serde_json::from_str::<Value>(raw.get()).ok().as_ref(), error);
+            check_id(&parsed, id);
+        }
+        Message::Success { id: parsed, result } => {
+            assert!(method.is_none() && error.is_none());
+            assert_eq!(serde_json::from_str::<Value>(result.get()).ok().as_ref(), value.get("result"));
+            check_id(&parsed, id);
+        }
+    }
+}
+
+fn int(value: Option<&Value>) -> Option<i64> {
+    value.and_then(Value::as_i64)
+}
+
+/// An id can be given back as it came.
+fn check_id(parsed: &RpcId, id: Option<&Value>) {
+    let text = serde_json::to_string(parsed);
+    let back: Option<Value> = text.ok().and_then(|text| serde_json::from_str(&text).ok());
+    assert_eq!(back.as_ref(), id, "{parsed:?}");
+}
+
+fn check_keys(keys: &Keys<'_>, raw: Option<&RawValue>, params: Option<&Value>) {
+    let Some(Value::Object(params)) = params else {
+        return assert!(keys.thread().is_none() && keys.turn().is_none() && keys.item().is_none());
+    };
+    // Members given twice have an order that a map does not know.
+    if raw.is_some_and(|raw| has_doubles(raw.get())) {
+        return;
+    }
+    let text = |path: &[&str]| -> Option<&str> {
+        let (first, rest) = path.split_first()?;
+        rest.iter().try_fold(params.get(*first)?, |value, name| value.get(name))?.as_str()
+    };
+    assert_eq!(keys.thread_id.as_deref(), text(&["threadId"]).or_else(|| text(&["thread", "id"])));
+    assert_eq!(keys.conversation_id.as_deref(), text(&["conversationId"]));
+    assert_eq!(keys.turn(), text(&["turnId"]).or_else(|| text(&["turn", "id"])));
+    assert_eq!(keys.item(), text(&["itemId"]).or_else(|| text(&["item", "id"])));
+    assert_eq!(keys.root_turn_id.as_deref(), text(&["turn", "rootTurnId"]));
+    assert_eq!(keys.status.as_deref(), text(&["status", "type"]).or_else(|| text(&["turn", "status"])));
+    assert_eq!(keys.delta.as_deref(), text(&["delta"]));
+    assert_eq!(keys.request_id.is_some(), params.contains_key("requestId"));
+    if !(params.contains_key("contentIndex") && params.contains_key("summaryIndex")) {
+        let index = params.get("contentIndex").or_else(|| params.get("summaryIndex"));
+        assert_eq!(keys.index.filter(|index| *index != 0), int(index).filter(|index| *index != 0));
+    }
+    const KNOWN: [&str; 8] =
+        ["conversationId", "contentIndex", "delta", "itemId", "requestId", "summaryIndex", "threadId", "turnId"];
+    assert_eq!(keys.has_others, params.keys().any(|name| !KNOWN.contains(&name.as_str())));
+}
+
+/// Whether an object at any of the two levels that are looked into may name a member twice: counted roughly, by what a
+/// parse into pairs and one into a map give.
+fn has_doubles(text: &str) -> bool {
+    struct Pairs(Vec<(String, Value)>);
+
+    impl<'de> serde::Deserialize<'de> for Pairs {
+        fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            struct Visit;
+
+            impl<'de> serde::de::Visitor<'de> for Visit {
+                type Value = Pairs;
+
+                fn expecting(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                    f.write_str("an object")
+                }
+
+                fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Pairs, A::Error> {
+                    let mut pairs = Vec::new();
+                    while let Some((name, value)) = map.next_entry::<String, &'de RawValue>()? {
+                        let inner = serde_json::from_str::<Pairs>(value.get());
+                        let doubled = inner.is_ok_and(|inner| inner.is_doubled());
+                        pairs.push((name, Value::Bool(doubled)));
+                    }
+                    Ok(Pairs(pairs))
+                }
+            }
+
+            deserializer.deserialize_map(Visit)
+        }
+    }
+
+    impl Pairs {
+        fn is_doubled(&self) -> bool {
+            let names: BTreeMap<&str, ()> = self.0.iter().map(|(name, _)| (name.as_str(), ())).collect();
+            names.len() < self.0.len() || self.0.iter().any(|(_, doubled)| *doubled == Value::Bool(true))
+        }
+    }
+
+    serde_json::from_str::<Pairs>(text).is_ok_and(|pairs| pairs.is_doubled())
+}
+
+/// A connection survives any bytes and any commands, holds no more than it may, and after its end owes nobody anything.
+///
+/// The data is a row of operations, one byte each with what it needs after it; see the body. Text after an operation
+/// that takes a line goes up to the next line end.
+pub fn connection(data: &[u8]) {
+    let mut bench = Bench::new();
+    let mut rest = data;
+    while let Some((operation, after)) = rest.split_first() {
+        rest = after;
+        let mut byte = || match rest.split_first() {
+            Some((byte, after)) => {
+                rest = after;
+                *byte
+            }
+            None => 0,
+        };
+        match operation {
+            // Most bytes are the beginning of a line as it came from a server.
+            b'=' => {
+                let length = usize::from(byte()).min(rest.len());
+                let (piece, after) = rest.split_at(length);
+                rest = after;
+                bench.connection.handle_input(bench.now, piece);
+            }
+            b'+' => bench.pass(Duration::from_millis(u64::from(byte()) * 40)),
+            b'*' => bench.pass(Duration::from_secs(u64::from(byte()))),
+            b'r' => bench.request(),
+            b't' => bench.start_turn(byte()),
+            b's' => bench.steer(byte()),
+            b'i' => bench.interrupt(byte()),
+            b'l' => bench.release(byte()),
+            b'a' => bench.abandon(byte()),
+            b'u' => bench.subscribe(byte()),
+            b'p' => bench.poll(byte()),
+            b'e' => bench.connection.handle_eof(bench.now),
+            b'x' => {
+                let report = ExitReport::new(Some(ExitStatus::new(Some(i32::from(byte())), None)));
+                bench.connection.handle_exit(bench.now, report);
+            }
+            b'c' => bench.connection.close(bench.now, Duration::from_millis(u64::from(byte()))),
+            b'd' => bench.connection.handle_disconnect(bench.now, DisconnectReason::Io("fuzz".into())),
+            _ => {
+                let line = rest.split_inclusive(|byte| *byte == b'\n').next().unwrap_or_default();
+                let mut whole = vec![*operation];
+                whole.extend_from_slice(line);
+                rest = rest.get(line.len()..).unwrap_or_default();
+                bench.connection.handle_input(bench.now, &whole);
+            }
+        }
+        bench.check_limits();
+    }
+    bench.finish();
+}
+
+/// Small limits, so that few bytes reach them.
+fn small() -> Config {
+    let mut config = Config::default();
+    let limits = &mut config.limits;
+    limits.max_line = 4096;
+    limits.max_in_flight = 4;
+    limits.max_queued_requests = 8;
+    limits.max_parked_events = 16;
+    limits.merge_after = Some(4);
+    limits.max_unread_bytes = 4096;
+    limits.max_diagnostics = 4;
+    limits.max_unsent_bytes = 8192;
+    config
+}
+
+struct Bench {
+    connection: Connection,
+    now: Time,
+    open: Vec<Pending<Raw>>,
+    steers: Vec<Pending<TurnSteer>>,
+    turns: Vec<(TurnKey, Option<SubscriptionKey>)>,
+    readers: Vec<SubscriptionKey>,
+    done: BTreeMap<RequestKey, u32>,
+    is_closed: bool,
+    ends: BTreeMap<SubscriptionKey, u32>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self {
+            connection: Connection::new(Time::ZERO, small()),
+            now: Time::ZERO,
+            open: Vec::new(),
+            steers: Vec::new(),
+            turns: Vec::new(),
+            readers: Vec::new(),
+            done: BTreeMap::new(),
+            is_closed: false,
+            ends: BTreeMap::new(),
+        }
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now = self.now + time;
+        self.connection.handle_timeout(self.now);
+        let next = self.connection.poll_timeout();
+        assert!(next.is_none_or(|next| next.at > self.now), "what was due is still due");
+    }
+
+    fn request(&mut self) {
+        if let Ok(pending) = self.connection.request_raw(self.now, "m", &()) {
+            self.open.push(pending);
+        }
+    }
+
+    fn start_turn(&mut self, byte: u8) {
+        let thread = ["T", "A", "B"].get(usize::from(byte % 3)).copied().unwrap_or("T");
+        let options = match byte & 0x80 {
+            0 => TurnOptions::default(),
+            _ => TurnOptions::default().deadline(Duration::from_millis(u64::from(byte))),
+        };
+        let params = TurnStart::new(thread, [UserInput::text("x")]);
+        if let Ok(key) = self.connection.start_turn(self.now, &params, &options) {
+            let reader = (byte & 0x40 == 0).then(|| self.connection.subscribe(Scope::Turn(key)));
+            self.turns.push((key, reader));
+        }
+    }
+
+    fn turn(&self, byte: u8) -> Option<TurnKey> {
+        self.turns.get(usize::from(byte).checked_rem(self.turns.len())?).map(|(key, _)| *key)
+    }
+
+    fn steer(&mut self, byte: u8) {
+        let Some(key) = self.turn(byte) else { return };
+        if let Ok(pending) = self.connection.steer(self.now, key, vec!["y".into()]) {
+            self.steers.push(pending);
+        }
+    }
+
+    fn interrupt(&mut self, byte: u8) {
+        let Some(key) = self.turn(byte) else { return };
+        let known = self.connection.turn_state(key).is_some();
+        assert_eq!(self.connection.interrupt(self.now, key).is_ok(), known);
+    }
+
+    fn release(&mut self, byte: u8) {
+        let Some(place) = usize::from(byte).checked_rem(self.turns.len()) else { return };
+        let (key, reader) = self.turns.remove(place);
+        if let Some(reader) = reader {
+            self.connection.unsubscribe(reader);
+        }
+        self.connection.release_turn(key);
+    }
+
+    fn abandon(&mut self, byte: u8) {
+        let Some(place) = usize::from(byte).checked_rem(self.open.len()) else { return };
+        let pending = self.open.remove(place);
+        self.connection.abandon(pending.key());
+    }
+
+    fn subscribe(&mut self, byte: u8) {
+        let scope = if byte % 2 == 0 { Scope::Connection } else { Scope::Thread("T".into()) };
+        if self.readers.len() < 8 {
+            self.readers.push(self.connection.subscribe(scope));
+        } else if let Some(key) = self.readers.pop() {
+            self.connection.unsubscribe(key);
+        }
+    }
+
+    fn poll(&mut self, byte: u8) {
+        if byte & 1 == 0 {
+            let mut out = Vec::new();
+            let promised = self.connection.has_transmit();
+            assert_eq!(self.connection.poll_transmit(self.now, &mut out), promised);
+            assert_eq!(out.is_empty(), !promised);
+            assert!(out.is_empty() || out.ends_with(b"\n"));
+            for line in out.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+                // For its grammar alone: an id goes back as it came, and may be a number that no type holds.
+                let is_json = serde_json::from_slice::<&RawValue>(line).is_ok();
+                assert!(is_json && line.starts_with(b"{"), "what is written is no JSON object");
+            }
+        }
+        if byte & 2 == 0 {
+            self.edges();
+        }
+        if byte & 4 == 0 {
+            let readers: Vec<SubscriptionKey> =
+                self.readers.iter().copied().chain(self.turns.iter().filter_map(|(_, reader)| *reader)).collect();
+            for key in readers {
+                self.read(key);
+            }
+        }
+    }
+
+    fn edges(&mut self) {
+        while let Some(event) = self.connection.poll_event() {
+            match event {
+                Event::Closed => {
+                    assert!(!self.is_closed, "closed twice");
+                    self.is_closed = true;
+                }
+                Event::Response(key) => {
+                    let times = self.done.entry(key).or_default();
+                    *times += 1;
+                    assert_eq!(*times, 1, "{key:?} is done twice");
+                }
+                Event::TimeWanted(key) => self.connection.respond_time(key, 1),
+                Event::Readable(_) | Event::Ready | Event::Turn(_) => {}
+            }
+        }
+    }
+
+    fn read(&mut self, key: SubscriptionKey) {
+        loop {
+            match self.connection.next_event(key) {
+                Next::Event(event) => {
+                    assert!(!self.ends.contains_key(&key), "an event after the end");
+                    if matches!(event, RawEvent::Ended(_)) {
+                        self.ends.insert(key, 1);
+                    }
+                }
+                Next::Finished | Next::Pending => return,
+            }
+        }
+    }
+
+    /// What is held is bounded, apart from what is promised to be kept: that is bounded by what was received.
+    fn check_limits(&mut self) {
+        let counters = self.connection.counters();
+        assert!(self.connection.diagnostics().count() <= 4);
+        // A handshake, what waits, what is in flight, what is done, turns and their interrupts and steers.
+        let asked = self.open.len() + self.steers.len() + 2 * self.turns.len() + 64;
+        assert!(counters.requests <= asked + 256, "{counters:?}");
+        assert!(counters.subscriptions <= self.readers.len() + self.turns.len());
+        let line = usize::try_from(counters.bytes).unwrap_or(usize::MAX);
+        let copies = counters.subscriptions + self.turns.len() + 2;
+        let per_line = 4 * core::mem::size_of::<RawEvent>() * (usize::try_from(counters.lines).unwrap_or(0) + 4);
+        assert!(counters.unread_bytes <= copies.saturating_mul(line.saturating_add(per_line)), "{counters:?}");
+    }
+
+    /// Ends it, and asks everybody.
+    fn finish(mut self) {
+        self.connection.close(self.now, Duration::from_secs(1));
+        self.pass(Duration::from_secs(2));
+        // The end may have begun before, with a later bound.
+        self.pass(Duration::from_secs(60));
+        assert!(self.connection.closed().is_some(), "it does not end");
+        assert!(self.connection.poll_timeout().is_none(), "a deadline after the end");
+        assert!(!self.connection.has_transmit(), "something to send after the end");
+        self.edges();
+        assert!(self.is_closed, "nobody was told");
+        for pending in &self.open {
+            assert!(self.connection.take_raw(pending).is_some(), "{pending:?} has no outcome");
+            assert!(self.connection.take_raw(pending).is_none(), "{pending:?} has two");
+        }
+        for pending in &self.steers {
+            assert!(self.connection.take_response(pending).is_some(), "{pending:?} has no outcome");
+        }
+        for (key, reader) in core::mem::take(&mut self.turns) {
+            let state = self.connection.turn_state(key);
+            assert!(state.is_some_and(|state| state.is_end()), "{key:?} has not ended: {state:?}");
+            match self.connection.take_report(key) {
+                Some(report) => drop(report.map(crate::turn::TurnReport::into_result)),
+                None => panic!("{key:?} has no report"),
+            }
+            assert!(self.connection.take_report(key).is_none(), "{key:?} has two reports");
+            if let Some(reader) = reader {
+                self.read(reader);
+                assert!(self.ends.contains_key(&reader), "{key:?} has no last event");
+                assert!(matches!(self.connection.next_event(reader), Next::Finished));
+                self.connection.unsubscribe(reader);
+            }
+            self.connection.release_turn(key);
+        }
+        for key in core::mem::take(&mut self.readers) {
+            self.read(key);
+            assert!(matches!(self.connection.next_event(key), Next::Finished));
+            self.connection.unsubscribe(key);
+        }
+        let left = self.connection.counters();
+        let tables = (left.requests, left.turns, left.threads, left.subscriptions, left.unread_bytes);
+        assert_eq!(tables, (0, 0, 0, 0, 0), "{left:?}");
+    }
+}
+
+/// What a target does with its bytes.
+pub type Body = fn(&[u8]);
+
+/// The bodies by the names of their targets, for whoever replays a corpus.
+pub const BODIES: [(&str, Body); 3] = [("connection", connection), ("envelope", envelope), ("framer", framer)];
+
+/// One mutation of an input, decided by the seed: bytes changed, cut, doubled or taken from another input.
+#[must_use]
+pub fn mutate(input: &[u8], other: &[u8], seed: u64) -> Vec<u8> {
+    let mut state = seed;
+    let mut next = |bound: usize| {
+        state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+        usize::try_from((state >> 33) ^ (state >> 47)).unwrap_or(0).checked_rem(bound).unwrap_or(0)
+    };
+    let mut bytes = input.to_owned();
+    for _ in 0..=next(6) {
+        let at = next(bytes.len() + 1);
+        let to = at + next(bytes.len() - at + 1).min(64);
+        match next(6) {
+            0 => {
+                if let Some(byte) = bytes.get_mut(at) {
+                    *byte ^= 1 << next(8);
+                }
+            }
+            1 => drop(bytes.drain(at..to)),
+            2 => {
+                let piece = bytes.get(at..to).unwrap_or_default().to_vec();
+                bytes.splice(at..at, piece);
+            }
+            3 => {
+                let from = next(other.len() + 1);
+                let piece = other.get(from..(from + next(64)).min(other.len())).unwrap_or_default();
+                bytes.splice(at..at, piece.iter().copied());
+            }
+            4 => {
+                const PIECES: [&[u8]; 12] =
+                    [b"\n", b"\r\n", b"\"", b"\\", b"\\ud800", b"{", b"}", b"null", b"1e999", b"-0", b"\xff", b"[[[["];
+                bytes.splice(at..at, PIECES.get(next(PIECES.len())).copied().unwrap_or_default().iter().copied());
+            }
+            _ => {
+                if let Some(byte) = bytes.get_mut(at) {
+                    *byte = u8::try_from(next(256)).unwrap_or(0);
+                }
+            }
+        }
+    }
+    bytes
+}
