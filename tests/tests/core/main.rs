@@ -1,0 +1,11 @@
+//! The pure core, line by line: no process, no thread, no clock but the one that the test moves.
+
+#![allow(missing_docs, reason = "a test suite documents itself by the names of its tests")]
+
+mod framing;
+mod handshake;
+mod lab;
+mod loss;
+mod requests;
+mod routing;
+mod turns;

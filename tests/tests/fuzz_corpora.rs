@@ -1,0 +1,73 @@
+//! The fuzz targets without a fuzzer: their corpora, and mutations of them, through the same bodies.
+//!
+//! `TURNWIRE_MUTATIONS=200000` asks for more mutations of each input than the usual hundred.
+
+#![allow(clippy::print_stderr)] // The input that fails, as nothing else has it.
+
+use std::{
+    fs,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+};
+use turnwire_core::fuzzing::{self, BODIES, Body};
+
+fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(target);
+    let mut inputs: Vec<(String, Vec<u8>)> = fs::read_dir(&folder)
+        .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
+        .map(|entry| {
+            let path = entry.expect("readable").path();
+            let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+            (name, fs::read(&path).expect("readable"))
+        })
+        .collect();
+    // The order of a folder is nobody's promise.
+    inputs.sort();
+    inputs
+}
+
+fn run(target: &str, body: Body, name: &str, input: &[u8]) {
+    if let Err(cause) = catch_unwind(AssertUnwindSafe(|| body(input))) {
+        eprintln!("{target}, {name}: {:?}", String::from_utf8_lossy(input));
+        eprintln!("as bytes: {input:?}");
+        std::panic::resume_unwind(cause);
+    }
+}
+
+#[test]
+fn every_input_of_every_corpus_passes() {
+    for (target, body) in BODIES {
+        let inputs = corpus(target);
+        assert!(inputs.len() >= 15, "{target} has {} inputs", inputs.len());
+        for (name, input) in &inputs {
+            run(target, body, name, input);
+        }
+    }
+}
+
+#[test]
+fn mutations_of_the_corpora_pass() {
+    let count = std::env::var("TURNWIRE_MUTATIONS").map_or(100, |value| value.parse().expect("a number"));
+    for (target, body) in BODIES {
+        let inputs = corpus(target);
+        for (place, (name, input)) in inputs.iter().enumerate() {
+            for n in 0..count {
+                let seed = (place as u64) << 32 | n;
+                let (_, other) = &inputs[(place + 1 + seed as usize * 7) % inputs.len()];
+                let once = fuzzing::mutate(input, other, seed);
+                run(target, body, &format!("{name}, seed {seed}"), &once);
+            }
+        }
+    }
+}
+
+#[test]
+fn mutations_are_decided_by_the_seed_and_differ() {
+    let mutations: Vec<Vec<u8>> = (0..50).map(|seed| fuzzing::mutate(b"abcdefgh", b"uvwxyz", seed)).collect();
+    let again: Vec<Vec<u8>> = (0..50).map(|seed| fuzzing::mutate(b"abcdefgh", b"uvwxyz", seed)).collect();
+    assert_eq!(mutations, again);
+    let mut different = mutations;
+    different.sort();
+    different.dedup();
+    assert!(different.len() > 25, "{}", different.len());
+}
