@@ -1,0 +1,100 @@
+//! Executors that have but one thread, and handles that outlive their runtime.
+
+use crate::support::{self, scripted};
+use std::time::Duration;
+use turnwire_testkit::scripted::{Script, TurnPlan};
+
+#[test]
+fn a_tokio_runtime_of_one_thread_is_enough() {
+    support::bounded("a_tokio_runtime_of_one_thread_is_enough", || {
+        let server = scripted(&Script::new());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let codex = turnwire_tokio::spawn(&server.command()).await.expect("connects");
+            let thread = codex.thread_start(Default::default()).await.expect("a thread");
+            assert!(thread.run("Hello.").await.is_ok());
+            codex.close().await;
+        });
+        server.assert_gone();
+    });
+}
+
+#[test]
+fn a_smol_executor_of_ones_own_is_enough() {
+    support::bounded("a_smol_executor_of_ones_own_is_enough", || {
+        let (reader, writer) = crate::pipe::scripted(Script::new().turn(TurnPlan::new().text("Local.")));
+        let executor = smol::LocalExecutor::new();
+        smol::block_on(executor.run(async {
+            let (codex, driver) = turnwire_smol::prepare(reader, writer, turnwire_smol::Config::default());
+            let driver = executor.spawn(driver);
+            codex.ready().await.expect("connects");
+            let thread = codex.thread_start(Default::default()).await.expect("a thread");
+            assert_eq!(thread.run("Go.").await.expect("completed").final_response.as_deref(), Some("Local."));
+            codex.close().await;
+            driver.await;
+        }));
+    });
+}
+
+#[test]
+fn ad_10_when_tokio_shuts_down_calls_fail_typed_and_no_process_is_left() {
+    support::bounded("ad_10_when_tokio_shuts_down", || {
+        let server = scripted(&Script::new().turn(TurnPlan::new().text("Half").hold()));
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+        let (codex, turn) = runtime.block_on(async {
+            let codex = turnwire_tokio::spawn(&server.command()).await.expect("connects");
+            let thread = codex.thread_start(Default::default()).await.expect("a thread");
+            let turn = thread.turn("Go.").await.expect("a turn");
+            (codex, turn)
+        });
+        runtime.shutdown_timeout(Duration::from_secs(5));
+        // On another executor altogether: the handles need none of their own.
+        assert!(smol::block_on(codex.models()).expect_err("closed").is_closed());
+        assert!(smol::block_on(turn.result()).expect_err("lost").is_closed());
+        smol::block_on(codex.close());
+        drop((codex, turn));
+        server.assert_gone();
+    });
+}
+
+#[test]
+fn ad_09_a_driver_that_is_dropped_fails_everybody_who_waits() {
+    support::bounded("ad_09_a_driver_that_is_dropped", || {
+        let (reader, writer) = crate::pipe::scripted(Script::new().turn(TurnPlan::new().text("Half").hold()));
+        let (codex, driver) = turnwire_smol::prepare(reader, writer, turnwire_smol::Config::default());
+        let driver = smol::spawn(driver);
+        smol::block_on(async {
+            codex.ready().await.expect("connects");
+            let thread = codex.thread_start(Default::default()).await.expect("a thread");
+            let turn = thread.turn("Go.").await.expect("a turn");
+            let waiting = smol::spawn({
+                let turn = turn.clone();
+                async move { turn.result().await }
+            });
+            driver.cancel().await;
+            assert!(waiting.await.expect_err("lost").is_closed());
+            assert!(codex.models().await.expect_err("closed").is_closed());
+            codex.close().await;
+        });
+    });
+}
+
+#[test]
+fn pr_04_dropping_everything_outside_of_a_runtime_ends_the_process() {
+    support::bounded("pr_04_dropping_everything_outside", || {
+        let server = scripted(&Script::new());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let codex = runtime.block_on(turnwire_tokio::spawn(&server.command())).expect("connects");
+        drop(runtime);
+        drop(codex);
+        server.assert_gone();
+
+        let codex = smol::block_on(turnwire_smol::spawn(&server.command())).expect("connects");
+        drop(codex);
+        server.assert_gone();
+
+        let codex = turnwire_blocking::spawn(&server.command()).expect("connects");
+        drop(codex);
+        server.assert_gone();
+    });
+}

@@ -1,0 +1,145 @@
+//! One suite for every runtime.
+//!
+//! The scenarios in `scripted.rs` and `real.rs` are written once, with `wait!` where an async client awaits and a
+//! blocking one just calls, and are compiled once for each runtime. So the three clients have the same methods with the
+//! same meaning, or this does not compile.
+
+#![allow(missing_docs, reason = "a test suite documents itself by the names of its tests")]
+#![allow(unused_macros, reason = "not every suite needs every macro")]
+
+#[macro_use]
+mod support;
+mod executors;
+mod handles;
+mod pipe;
+
+mod on_threads {
+    use turnwire_blocking as rt;
+
+    type Joined<T> = std::thread::JoinHandle<T>;
+
+    macro_rules! wait {
+        ($call:expr) => {
+            $call
+        };
+    }
+    macro_rules! go {
+        ([$($shared:ident),*] $body:expr) => {{
+            $(let $shared = $shared.clone();)*
+            std::thread::spawn(move || $body)
+        }};
+    }
+    macro_rules! join {
+        ($handle:expr) => {
+            $handle.join().expect("the thread did not panic")
+        };
+    }
+    macro_rules! scenario {
+        (fn $name:ident() $body:block) => {
+            #[test]
+            fn $name() {
+                crate::support::bounded(stringify!($name), || $body);
+            }
+        };
+    }
+
+    fn connect_in_memory(script: turnwire_testkit::scripted::Script) -> Result<rt::Codex, rt::ConnectError> {
+        let (reader, writer, _serving) = turnwire_testkit::scripted::serve_duplex(script);
+        rt::connect(reader, writer)
+    }
+
+    include!("scripted.rs");
+    mod real {
+        use super::*;
+        include!("real.rs");
+    }
+}
+
+mod on_tokio {
+    use turnwire_tokio as rt;
+
+    type Joined<T> = tokio::task::JoinHandle<T>;
+
+    macro_rules! wait {
+        ($call:expr) => {
+            $call.await
+        };
+    }
+    macro_rules! go {
+        ([$($shared:ident),*] $body:expr) => {{
+            $(let $shared = $shared.clone();)*
+            tokio::spawn(async move { $body })
+        }};
+    }
+    macro_rules! join {
+        ($handle:expr) => {
+            $handle.await.expect("the task did not panic")
+        };
+    }
+    macro_rules! scenario {
+        (fn $name:ident() $body:block) => {
+            #[test]
+            fn $name() {
+                crate::support::bounded(stringify!($name), || {
+                    // One worker, and the scenario on its own thread: it may block to look at the server.
+                    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+                    let runtime = runtime.worker_threads(1).enable_all().build().expect("a runtime");
+                    runtime.block_on(async move { $body })
+                });
+            }
+        };
+    }
+
+    async fn connect_in_memory(script: turnwire_testkit::scripted::Script) -> Result<rt::Codex, rt::ConnectError> {
+        let (reader, writer) = crate::pipe::scripted(script);
+        rt::connect(reader, writer).await
+    }
+
+    include!("scripted.rs");
+    mod real {
+        use super::*;
+        include!("real.rs");
+    }
+}
+
+mod on_smol {
+    use turnwire_smol as rt;
+
+    type Joined<T> = smol::Task<T>;
+
+    macro_rules! wait {
+        ($call:expr) => {
+            $call.await
+        };
+    }
+    macro_rules! go {
+        ([$($shared:ident),*] $body:expr) => {{
+            $(let $shared = $shared.clone();)*
+            smol::spawn(async move { $body })
+        }};
+    }
+    macro_rules! join {
+        ($handle:expr) => {
+            $handle.await
+        };
+    }
+    macro_rules! scenario {
+        (fn $name:ident() $body:block) => {
+            #[test]
+            fn $name() {
+                crate::support::bounded(stringify!($name), || smol::block_on(async move { $body }));
+            }
+        };
+    }
+
+    async fn connect_in_memory(script: turnwire_testkit::scripted::Script) -> Result<rt::Codex, rt::ConnectError> {
+        let (reader, writer) = crate::pipe::scripted(script);
+        rt::connect(reader, writer).await
+    }
+
+    include!("scripted.rs");
+    mod real {
+        use super::*;
+        include!("real.rs");
+    }
+}

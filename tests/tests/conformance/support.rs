@@ -1,0 +1,181 @@
+//! What the scenarios share: patience with a bound, and servers to talk to.
+
+use serde_json::Value;
+use std::{
+    any::Any,
+    fs, panic,
+    path::PathBuf,
+    sync::{
+        atomic::{AtomicUsize, Ordering},
+        mpsc::{self, RecvTimeoutError},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+use turnwire_blocking::{Command, core::launch::Environment, protocol::ThreadStart};
+use turnwire_testkit::{
+    model::ScriptedModel,
+    real::{self, RealHome},
+    scripted::Script,
+};
+
+/// How long a scenario may take before it counts as hanging.
+const BOUND: Duration = Duration::from_secs(90);
+/// How long one step may take.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Runs a scenario, and fails it if it hangs.
+pub(crate) fn bounded(name: &str, scenario: impl FnOnce() + Send + 'static) {
+    let (done, ended) = mpsc::channel::<Result<(), Box<dyn Any + Send>>>();
+    let run = move || {
+        let outcome = panic::catch_unwind(panic::AssertUnwindSafe(scenario));
+        let _ = done.send(outcome);
+    };
+    thread::Builder::new().name(name.into()).spawn(run).expect("a thread");
+    match ended.recv_timeout(BOUND) {
+        Ok(Ok(())) => {}
+        Ok(Err(panic)) => panic::resume_unwind(panic),
+        Err(RecvTimeoutError::Timeout) => panic!("{name} hangs"),
+        Err(RecvTimeoutError::Disconnected) => panic!("{name} vanished"),
+    }
+}
+
+/// Whether something becomes true before patience ends.
+pub(crate) fn eventually(mut truth: impl FnMut() -> bool) -> bool {
+    let start = Instant::now();
+    while start.elapsed() < PATIENCE {
+        if truth() {
+            return true;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    false
+}
+
+/// The real server with a scripted model and a home of its own.
+pub(crate) struct RealServer {
+    program: PathBuf,
+    pub(crate) home: RealHome,
+    pub(crate) model: ScriptedModel,
+}
+
+/// `None` when there is no real server and none is required.
+pub(crate) fn real_server(name: &str) -> Option<RealServer> {
+    let program = real::find_or_skip(name)?;
+    let model = ScriptedModel::start().expect("the model starts");
+    let home = RealHome::new(&model.base_url()).expect("a home");
+    Some(RealServer { program, home, model })
+}
+
+impl RealServer {
+    /// The version that the program says it is: "codex-cli 0.163.0".
+    pub(crate) fn version(&self) -> String {
+        let output = std::process::Command::new(&self.program).arg("--version").output().expect("it runs");
+        let text = String::from_utf8(output.stdout).expect("UTF-8");
+        text.split_whitespace().last().expect("a version").to_string()
+    }
+
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new().program(&self.program).cwd(self.home.work()).environment(Environment::Cleared);
+        for (name, value) in self.home.env() {
+            command = command.env(name, value);
+        }
+        command
+    }
+
+    pub(crate) fn thread_start(&self) -> ThreadStart {
+        ThreadStart::new()
+    }
+
+    /// The processes that run with this server's home.
+    pub(crate) fn processes(&self) -> Vec<String> {
+        processes_with(&format!("CODEX_HOME={}", self.home.codex_home().display()))
+    }
+}
+
+/// The processes, zombies aside, that have this in their environment. Linux only: elsewhere there are none.
+pub(crate) fn processes_with(variable: &str) -> Vec<String> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let mut found = Vec::new();
+    for entry in entries.flatten() {
+        let Ok(environment) = fs::read(entry.path().join("environ")) else { continue };
+        if environment.split(|byte| *byte == 0).any(|entry| entry == variable.as_bytes()) {
+            found.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    found
+}
+
+/// A scripted server as a program, in place of `codex`.
+pub(crate) struct Scripted {
+    folder: PathBuf,
+    mark: String,
+}
+
+static NUMBER: AtomicUsize = AtomicUsize::new(0);
+
+pub(crate) fn scripted(script: &Script) -> Scripted {
+    let mark = format!("turnwire-conformance-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+    let folder = std::env::temp_dir().join(&mark);
+    fs::create_dir(&folder).expect("a new folder");
+    fs::write(folder.join("script.json"), script.to_json()).expect("a script");
+    Scripted { folder, mark }
+}
+
+impl Scripted {
+    pub(crate) fn command(&self) -> Command {
+        Command::new()
+            .program(env!("CARGO_BIN_EXE_turnwire-scripted-server"))
+            .env("TURNWIRE_SCRIPT", self.folder.join("script.json"))
+            .env("TURNWIRE_SCRIPTED_LOG", self.folder.join("received"))
+            .env("TURNWIRE_MARK", &self.mark)
+    }
+
+    /// A launcher that starts the server with a helper beside it and waits for the server.
+    pub(crate) fn launcher(&self) -> Command {
+        let path = self.folder.join("launcher");
+        let server = env!("CARGO_BIN_EXE_turnwire-scripted-server");
+        // The helper takes no part in the talk, as the helpers of real servers do not.
+        let script = format!("#!/bin/sh\nsleep 300 </dev/null >/dev/null 2>&1 &\n\"{server}\" \"$@\"\n");
+        fs::write(&path, script).expect("a launcher");
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("executable");
+        }
+        self.command().program(path)
+    }
+
+    /// What the server has received so far.
+    pub(crate) fn received(&self) -> Vec<Value> {
+        let text = fs::read_to_string(self.folder.join("received")).unwrap_or_default();
+        text.lines().map(|line| serde_json::from_str(line).expect("each line is one JSON value")).collect()
+    }
+
+    /// The params of the requests of one method that the server has received, once there are so many.
+    pub(crate) fn received_of(&self, method: &str, at_least: usize) -> Vec<Value> {
+        let mut found = Vec::new();
+        let came = eventually(|| {
+            let lines = self.received().into_iter();
+            found = lines.filter(|line| line["method"] == method).map(|line| line["params"].clone()).collect();
+            found.len() >= at_least
+        });
+        assert!(came, "{at_least} of `{method}`, not {}", found.len());
+        found
+    }
+
+    pub(crate) fn processes(&self) -> Vec<String> {
+        processes_with(&format!("TURNWIRE_MARK={}", self.mark))
+    }
+
+    /// Asserts that no process of this server is left, after a moment.
+    pub(crate) fn assert_gone(&self) {
+        assert!(eventually(|| self.processes().is_empty()), "left: {:?}", self.processes());
+    }
+}
+
+impl Drop for Scripted {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
