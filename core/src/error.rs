@@ -96,8 +96,15 @@ impl fmt::Debug for RpcError {
 
 impl fmt::Display for RpcError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (code {})", self.message, self.code)
+        // An unknown method is answered with a list of all that are known.
+        write!(f, "{} (code {})", cut(&self.message, 400), self.code)
     }
+}
+
+/// The beginning of a text, so many characters at most.
+fn cut(text: &str, characters: usize) -> &str {
+    let end = text.char_indices().nth(characters).map_or(text.len(), |(at, _)| at);
+    text.get(..end).unwrap_or_default()
 }
 
 /// What the code of an [`RpcError`] stands for.
@@ -170,8 +177,7 @@ impl fmt::Display for Disconnect {
             }
             // The last line is nearly always the one that explains; the whole tail is in `stderr_tail`.
             if let Some(line) = exit.stderr_tail().lines().map(str::trim).rfind(|line| !line.is_empty()) {
-                let end = line.char_indices().nth(240).map_or(line.len(), |(at, _)| at);
-                write!(f, "; its last line on stderr: {}", line.get(..end).unwrap_or_default())?;
+                write!(f, "; its last line on stderr: {}", cut(line, 240))?;
             }
         }
         Ok(())
@@ -434,7 +440,14 @@ impl fmt::Display for CallError {
     }
 }
 
-impl core::error::Error for CallError {}
+impl core::error::Error for CallError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match &self.fault {
+            Fault::Disconnected { cause, .. } => Some(cause),
+            _ => None,
+        }
+    }
+}
 
 /// There is no server to talk to.
 #[derive(Clone, Debug)]
@@ -462,6 +475,16 @@ pub enum Phase {
 }
 
 impl ConnectError {
+    /// Whether the same may simply be tried again: the system was short of something for the moment.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            #[cfg(feature = "std")]
+            Self::Launch(error) => error.is_retryable(),
+            _ => false,
+        }
+    }
+
     /// How far connecting came.
     #[must_use]
     pub fn phase(&self) -> Phase {
@@ -630,6 +653,12 @@ pub enum SteerError {
 }
 
 impl SteerError {
+    /// Whether the same steer may simply be tried again: it was refused without being executed.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Call(error) if error.is_retryable())
+    }
+
     /// Whether the connection is over.
     #[must_use]
     pub fn is_closed(&self) -> bool {
@@ -662,8 +691,6 @@ impl core::error::Error for SteerError {}
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UsageError {
-    /// A subscription that was ended already.
-    NoSuchSubscription,
     /// A turn that was released already.
     NoSuchTurn,
 }
@@ -671,7 +698,6 @@ pub enum UsageError {
 impl fmt::Display for UsageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::NoSuchSubscription => "the subscription was ended already",
             Self::NoSuchTurn => "the turn was released already",
         })
     }
@@ -701,9 +727,10 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Call(error) => error.is_retryable(),
-            Self::Steer(SteerError::Call(error)) => error.is_retryable(),
+            Self::Connect(error) => error.is_retryable(),
+            Self::Steer(error) => error.is_retryable(),
             Self::Turn(error) => error.is_retryable(),
-            Self::Connect(_) | Self::Steer(_) | Self::Usage(_) => false,
+            Self::Usage(_) => false,
         }
     }
 
@@ -744,7 +771,16 @@ impl fmt::Display for Error {
     }
 }
 
-impl core::error::Error for Error {}
+impl core::error::Error for Error {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Call(error) => error.source(),
+            Self::Steer(SteerError::Call(error)) | Self::Turn(TurnError::Start(error)) => error.source(),
+            Self::Connect(ConnectError::Initialize(cause)) | Self::Turn(TurnError::Lost { cause, .. }) => Some(cause),
+            Self::Connect(_) | Self::Steer(_) | Self::Turn(_) | Self::Usage(_) => None,
+        }
+    }
+}
 
 macro_rules! into_error {
     ($($from:ident => $variant:ident),*) => {$(

@@ -169,7 +169,8 @@ impl Turn {
         session.hub.read(|connection| connection.turn_state(*key)).unwrap_or(State::Lost)
     }
 
-    /// Whether the input joined a turn that ran already, so that its events and its end are that turn's.
+    /// Whether the input joined a turn that ran already, so that its events, its end and its tokens are that turn's. That is
+    /// known only of turns that began while this session listened to the thread; of others this says no.
     #[must_use]
     pub fn has_joined(&self) -> bool {
         let Inner { session, key, .. } = &*self.inner;

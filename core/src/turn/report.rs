@@ -64,7 +64,8 @@ pub struct TurnResult {
     pub completed_at: Option<i64>,
     /// How long it took, in milliseconds, as the server measured it.
     pub duration_ms: Option<i64>,
-    /// Whether the input joined a turn that ran already, so that all of this is that turn's.
+    /// Whether the input joined a turn that ran already, so that all of this is that turn's. Known only of turns that began
+    /// while this session listened to the thread.
     pub joined: bool,
     /// The `turn` of `turn/completed` as the server wrote it.
     pub raw: Option<Json>,

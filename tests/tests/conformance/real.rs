@@ -235,10 +235,11 @@ scenario! {
             wait!(thread.run("Hello.")).expect("completed");
             wait!(codex.close());
             let mut methods = Vec::new();
-            while let Some(event) = wait!(events.next()) {
-                match event {
-                    rt::Event::Other(raw) | rt::Event::Started(raw) => methods.push(raw.method.to_string()),
-                    _ => {}
+            loop {
+                match wait!(events.next()) {
+                    Some(rt::Event::Other(raw) | rt::Event::Started(raw)) => methods.push(raw.method.to_string()),
+                    Some(_) => {}
+                    None => break,
                 }
             }
             assert!(methods.iter().any(|method| method == "turn/started"), "{methods:?}");
