@@ -4,7 +4,7 @@
 //! no thread, or to one that nobody here has to do with, goes to the connection. Events of a turn that the server has
 //! named before it answered our `turn/start` are parked with the thread until the answer comes.
 
-use super::{Connection, Event, Limits, ServerRequestKey, refusals};
+use super::{Connection, Counters, Event, Limits, ServerRequestKey, refusals};
 use crate::{
     envelope::{Keys, RpcId},
     error::RpcError,
@@ -120,14 +120,7 @@ impl Connection {
         let Some(entry) = keys.thread().and_then(|thread| self.threads.get_mut(thread)) else {
             if !self.log.is_unheard() {
                 let event = message.event(keys.thread().map(ThreadId::from), keys.turn().map(TurnId::from), None);
-                push(
-                    &mut self.log,
-                    event,
-                    policy,
-                    &mut self.events,
-                    &mut self.counters.merged,
-                    &mut self.counters.left_out,
-                );
+                push(&mut self.log, event, policy, &mut self.events, &mut self.counters);
             }
             return;
         };
@@ -139,14 +132,7 @@ impl Connection {
         }
         if !entry.log.is_unheard() {
             let event = message.event(keys.thread().map(ThreadId::from), keys.turn().map(TurnId::from), None);
-            push(
-                &mut entry.log,
-                event,
-                policy,
-                &mut self.events,
-                &mut self.counters.merged,
-                &mut self.counters.left_out,
-            );
+            push(&mut entry.log, event, policy, &mut self.events, &mut self.counters);
         }
         match (entry.live, keys.thread().map(ThreadId::from)) {
             (Some(key), _) => self.handle_for_turn(now, key, line, &message, false),
@@ -157,6 +143,7 @@ impl Connection {
 
     /// Gives a message of the turn's thread to the turn, if it is the turn's.
     fn handle_for_turn(&mut self, now: Time, key: TurnKey, line: &[u8], message: &Incoming<'_>, is_replay: bool) {
+        let policy = self.policy();
         let Some(turn) = self.turns.get_mut(&key) else { return };
         let Incoming { method, params, keys, .. } = *message;
         let Some(named) = keys.turn() else {
@@ -187,8 +174,6 @@ impl Connection {
             }
             return;
         }
-        let policy =
-            Policy { merge_after: self.config.limits.merge_after, max_bytes: self.config.limits.max_unread_bytes };
         let is_end = method == "turn/completed";
         if let (false, Some(params)) = (is_end, params) {
             turn.collect(method, keys.item(), params);
@@ -196,14 +181,7 @@ impl Connection {
         if !turn.log.is_unheard() {
             let item = keys.item().filter(|_| keys.delta.is_some()).map(|item| turn.intern_item(item));
             let event = message.event(Some(turn.thread.clone()), Some(id), item);
-            push(
-                &mut turn.log,
-                event,
-                policy,
-                &mut self.events,
-                &mut self.counters.merged,
-                &mut self.counters.left_out,
-            );
+            push(&mut turn.log, event, policy, &mut self.events, &mut self.counters);
         }
         if is_end {
             let ended = turn.end_by_server(keys.status.as_deref(), params.unwrap_or(RawValue::NULL));
@@ -286,26 +264,12 @@ impl Connection {
         let policy = self.policy();
         let Some(entry) = keys.thread().and_then(|thread| self.threads.get_mut(thread)) else {
             let event = RawEvent::Refused(refused);
-            push(
-                &mut self.log,
-                event,
-                policy,
-                &mut self.events,
-                &mut self.counters.merged,
-                &mut self.counters.left_out,
-            );
+            push(&mut self.log, event, policy, &mut self.events, &mut self.counters);
             return;
         };
         if !entry.log.is_unheard() {
             let event = RawEvent::Refused(refused.clone());
-            push(
-                &mut entry.log,
-                event,
-                policy,
-                &mut self.events,
-                &mut self.counters.merged,
-                &mut self.counters.left_out,
-            );
+            push(&mut entry.log, event, policy, &mut self.events, &mut self.counters);
         }
         let (Some(key), Some(named)) = (entry.live, keys.turn()) else { return };
         match self.turns.get(&key).map(|turn| turn.id.as_ref()) {
@@ -320,14 +284,7 @@ impl Connection {
     pub(super) fn push_to_turn(&mut self, key: TurnKey, event: RawEvent) {
         let policy = self.policy();
         if let Some(turn) = self.turns.get_mut(&key) {
-            push(
-                &mut turn.log,
-                event,
-                policy,
-                &mut self.events,
-                &mut self.counters.merged,
-                &mut self.counters.left_out,
-            );
+            push(&mut turn.log, event, policy, &mut self.events, &mut self.counters);
         }
     }
 
@@ -398,15 +355,8 @@ impl Incoming<'_> {
     }
 }
 
-fn push(
-    log: &mut EventLog,
-    event: RawEvent,
-    policy: Policy,
-    events: &mut VecDeque<Event>,
-    merged: &mut u64,
-    left_out: &mut u64,
-) {
+fn push(log: &mut EventLog, event: RawEvent, policy: Policy, events: &mut VecDeque<Event>, counters: &mut Counters) {
     let pushed = log.push(event, policy, |key: SubscriptionKey| events.push_back(Event::Readable(key)));
-    *merged += pushed.merged;
-    *left_out += pushed.left_out;
+    counters.merged += pushed.merged;
+    counters.left_out += pushed.left_out;
 }
