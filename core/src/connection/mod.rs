@@ -476,7 +476,7 @@ impl Connection {
             log.unsubscribe(key);
         }
         if let Scope::Thread(thread) = scope {
-            self.prune_thread(&thread);
+            self.prune_thread(thread.as_str());
         }
     }
 

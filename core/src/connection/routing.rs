@@ -134,9 +134,9 @@ impl Connection {
             let event = message.event(keys.thread().map(ThreadId::from), keys.turn().map(TurnId::from), None);
             push(&mut entry.log, event, policy, &mut self.events, &mut self.counters);
         }
-        match (entry.live, keys.thread().map(ThreadId::from)) {
+        match (entry.live, keys.thread()) {
             (Some(key), _) => self.handle_for_turn(now, key, line, &message, false),
-            (None, Some(thread)) => self.prune_thread(&thread),
+            (None, Some(thread)) => self.prune_thread(thread),
             (None, None) => {}
         }
     }
@@ -307,7 +307,7 @@ impl Connection {
     }
 
     /// Forgets a thread that nobody has to do with any more.
-    pub(super) fn prune_thread(&mut self, thread: &ThreadId) {
+    pub(super) fn prune_thread(&mut self, thread: &str) {
         if self.threads.get(thread).is_some_and(ThreadEntry::is_idle) {
             self.threads.remove(thread);
         }

@@ -360,7 +360,7 @@ impl Connection {
                 };
                 self.settle_interrupt(key, outcome);
             }
-            self.prune_thread(&thread);
+            self.prune_thread(thread.as_str());
         }
         self.prune_turn(key);
     }

@@ -71,7 +71,8 @@ pub enum InterruptOutcome {
     AlreadyEnded,
 }
 
-/// How far the interrupt of a turn is. It is asked for at most once on the wire, because a second one is never answered.
+/// How far the interrupt of a turn is. The server is asked again only when it has certainly not taken it, because a second
+/// one is never answered.
 #[derive(Debug)]
 pub(crate) enum Interrupt {
     /// Nobody asked.
