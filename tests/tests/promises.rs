@@ -71,11 +71,15 @@ fn named(id: &Value, turn: &str) -> Value {
 #[test]
 fn a_turn_whose_handle_is_dropped_before_its_start_was_sent_is_not_started() {
     let mut lab = Lab::new(Config::default());
-    let key = lab.connection.start_turn(lab.now, &start("T"), &TurnOptions::default()).expect("a turn");
+    let key = lab
+        .connection
+        .start_turn(lab.now, &start("T"), &TurnOptions::default().deadline(Duration::from_secs(3600)))
+        .expect("a turn");
     lab.connection.release_turn(key);
     let id = lab.sent_one()["id"].clone();
     lab.say(json!({"id": id, "result": {"userAgent": "lab/0.163.0 (Linux) lab"}}));
     assert_eq!(methods(&lab.sent()), ["initialized"], "nobody asks for that turn any more");
+    assert!(lab.connection.poll_timeout().is_none(), "no timer is left of it");
 }
 
 #[test]

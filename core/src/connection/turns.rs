@@ -445,6 +445,9 @@ impl Connection {
         }
         self.requests.abandon(turn.start);
         turn.is_over_for_server = true;
+        if let Some((at, _)) = turn.deadline {
+            self.turn_timers.remove(&(at, key, TurnTimer::Deadline));
+        }
         self.handle_turn_over(key, false);
     }
 
