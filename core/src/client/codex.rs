@@ -51,6 +51,11 @@ impl Codex {
         Self { session: Arc::clone(session) }
     }
 
+    /// The connection that calls go over.
+    pub(crate) fn session(&self) -> &Arc<Session> {
+        &self.session
+    }
+
     /// Waits for the handshake (`initialize`).
     ///
     /// # Errors
@@ -59,7 +64,7 @@ impl Codex {
     /// # Cancel safety
     /// Dropping the future changes nothing.
     pub async fn ready(&self) -> Result<ServerInfo, ConnectError> {
-        let hub = &self.session.hub;
+        let hub = &self.session().hub;
         poll_fn(|cx| {
             hub.poll(cx, Wait::Link, |connection| match (connection.server(), connection.closed()) {
                 (_, Some(cause)) => Poll::Ready(Err(ConnectError::Initialize(cause.clone()))),
@@ -73,7 +78,7 @@ impl Codex {
     /// What the server said of itself; `None` before the handshake is done.
     #[must_use]
     pub fn server(&self) -> Option<ServerInfo> {
-        self.session.hub.read(|connection| connection.server().cloned())
+        self.session().hub.read(|connection| connection.server().cloned())
     }
 
     /// Makes any request that there is a type for.
@@ -87,8 +92,8 @@ impl Codex {
         // Encoding runs the code of the params' type, so it is done before any lock is taken.
         let request = Prepared::new(&params)?;
         drop(params);
-        let key = self.session.hub.command(|connection, now| connection.enter(now, request))?;
-        let json = Reply::new(&self.session, key).await?;
+        let key = self.session().hub.command(|connection, now| connection.enter(now, request))?;
+        let json = Reply::new(self.session(), key).await?;
         decode_response::<R>(&json)
     }
 
@@ -106,8 +111,8 @@ impl Codex {
     ) -> Result<Json, CallError> {
         let request = Prepared::raw(method, &params)?;
         drop(params);
-        let key = self.session.hub.command(|connection, now| connection.enter(now, request))?;
-        Reply::new(&self.session, key).await
+        let key = self.session().hub.command(|connection, now| connection.enter(now, request))?;
+        Reply::new(self.session(), key).await
     }
 
     /// Starts a thread (`thread/start`).
@@ -137,7 +142,7 @@ impl Codex {
     /// A handle to a thread that this connection has started or resumed. Nothing is sent.
     #[must_use]
     pub fn thread(&self, id: impl Into<ThreadId>) -> Thread {
-        Thread::new(Arc::clone(&self.session), id.into())
+        Thread::new(Arc::clone(self.session()), id.into())
     }
 
     /// The models that can be chosen (`model/list`): the first page.
@@ -154,25 +159,25 @@ impl Codex {
     /// Listens to what belongs to no thread, or to one that this session has nothing to do with, from now on; and to
     /// diagnostics.
     pub fn events(&self) -> Events {
-        Events::new(&self.session, Scope::Connection)
+        Events::new(self.session(), Scope::Connection)
     }
 
     /// The last diagnostics, oldest first.
     #[must_use]
     pub fn diagnostics(&self) -> Vec<Diagnostic> {
-        self.session.hub.read(|connection| connection.diagnostics().cloned().collect())
+        self.session().hub.read(|connection| connection.diagnostics().cloned().collect())
     }
 
     /// What was counted since the start, and what is held now.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        self.session.hub.read(|connection| connection.counters())
+        self.session().hub.read(|connection| connection.counters())
     }
 
     /// Which server of the session this handle belongs to.
     #[must_use]
     pub fn generation(&self) -> Generation {
-        self.session.generation
+        self.session().generation
     }
 
     /// Closes the session, for all its handles, and waits until the server is gone. What was waiting fails at once.
@@ -183,7 +188,7 @@ impl Codex {
     /// # Cancel safety
     /// The closing goes on when the future is dropped.
     pub async fn close(&self) -> Disconnect {
-        self.session.close();
+        self.session().close();
         self.closed().await
     }
 
@@ -192,6 +197,6 @@ impl Codex {
     /// # Cancel safety
     /// Dropping the future changes nothing.
     pub async fn closed(&self) -> Disconnect {
-        Closed(&self.session.hub).await
+        Closed(&self.session().hub).await
     }
 }

@@ -1,11 +1,11 @@
 //! One suite for every runtime.
 //!
-//! The scenarios in `scripted.rs` and `real.rs` are written once, with `wait!` where an async client awaits and a
+//! The scenarios in `scripted/` and `real/` are written once, with `wait!` where an async client awaits and a
 //! blocking one just calls, and are compiled once for each runtime. So the three clients have the same methods with the
 //! same meaning, or this does not compile.
 
 #![allow(missing_docs, reason = "a test suite documents itself by the names of its tests")]
-#![allow(unused_macros, reason = "not every suite needs every macro")]
+#![allow(unused_macros, unused_imports, reason = "not every file of scenarios needs every macro and name")]
 
 #[macro_use]
 mod support;
@@ -48,11 +48,7 @@ mod on_threads {
         rt::connect(reader, writer)
     }
 
-    include!("scripted.rs");
-    mod real {
-        use super::*;
-        include!("real.rs");
-    }
+    include!("scenarios.rs");
 }
 
 mod on_tokio {
@@ -95,11 +91,7 @@ mod on_tokio {
         rt::connect(reader, writer).await
     }
 
-    include!("scripted.rs");
-    mod real {
-        use super::*;
-        include!("real.rs");
-    }
+    include!("scenarios.rs");
 }
 
 mod on_smol {
@@ -137,9 +129,5 @@ mod on_smol {
         rt::connect(reader, writer).await
     }
 
-    include!("scripted.rs");
-    mod real {
-        use super::*;
-        include!("real.rs");
-    }
+    include!("scenarios.rs");
 }

@@ -1,0 +1,11 @@
+//! The client without async: each method waits for the method of the same name.
+
+mod codex;
+mod events;
+mod thread;
+mod turn;
+
+pub use codex::Codex;
+pub use events::Events;
+pub use thread::Thread;
+pub use turn::Turn;

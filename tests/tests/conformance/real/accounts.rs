@@ -1,0 +1,1 @@
+// Scenarios against the real server with a scripted model behind it: accounts and logins. Included once for each runtime.

@@ -1,0 +1,53 @@
+// What each runtime is put through. Included once for each; a file of scenarios is a module.
+
+mod basics {
+    use super::*;
+    include!("scripted/basics.rs");
+}
+mod accounts {
+    use super::*;
+    include!("scripted/accounts.rs");
+}
+mod requests {
+    use super::*;
+    include!("scripted/requests.rs");
+}
+mod session {
+    use super::*;
+    include!("scripted/session.rs");
+}
+mod threads {
+    use super::*;
+    include!("scripted/threads.rs");
+}
+mod turns {
+    use super::*;
+    include!("scripted/turns.rs");
+}
+mod real {
+    use super::*;
+    mod basics {
+        use super::*;
+        include!("real/basics.rs");
+    }
+    mod accounts {
+        use super::*;
+        include!("real/accounts.rs");
+    }
+    mod requests {
+        use super::*;
+        include!("real/requests.rs");
+    }
+    mod session {
+        use super::*;
+        include!("real/session.rs");
+    }
+    mod threads {
+        use super::*;
+        include!("real/threads.rs");
+    }
+    mod turns {
+        use super::*;
+        include!("real/turns.rs");
+    }
+}

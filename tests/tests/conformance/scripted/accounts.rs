@@ -1,0 +1,1 @@
+// Scenarios against the scripted server, a fake: accounts and logins. Included once for each runtime.
