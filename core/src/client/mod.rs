@@ -11,12 +11,14 @@ mod codex;
 mod event;
 mod hub;
 mod thread;
+mod tree;
 mod turn;
 
 pub use codex::{Codex, connect, connect_with_clock};
 pub use event::{Event, Events, ItemEvent, UsageEvent};
 pub use hub::Generation;
 pub use thread::Thread;
+pub use tree::{Tree, TreeEvent};
 pub use turn::{Input, Turn, TurnRequest};
 
 pub(crate) use hub::Hub;
