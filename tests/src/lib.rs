@@ -4,12 +4,14 @@
 //!   program in place of `codex`.
 //! - [`model`]: a fake model behind a real server: a local endpoint that streams what a test tells it to.
 //! - [`sim`]: the connection against that server on a simulated wire, on one virtual clock, from one seed.
+//! - [`stand_in`]: a program that is its own fake server, as the examples are.
 //! - [`real`]: finding the real server, and giving it a home where it disturbs nothing and nobody disturbs it.
 
 pub mod model;
 pub mod real;
 pub mod scripted;
 pub mod sim;
+pub mod stand_in;
 
 /// The examples of the README, compiled.
 #[cfg(doctest)]
