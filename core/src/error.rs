@@ -5,6 +5,8 @@
 //! it shows so. [`Error`] is their union, for `?`. Nobody has to match text: variants say what happened, and
 //! `is_retryable`, `is_timeout` and `is_closed` answer what most callers ask.
 
+pub use crate::thread_error::{ThreadError, ThreadFault};
+
 #[cfg(feature = "std")]
 use crate::launch::LaunchError;
 use crate::{
@@ -61,6 +63,13 @@ impl RpcError {
         }
     }
 
+    /// Whether the server says that it is overloaded and did not take the request, in any of its spellings: the code
+    /// -32001, whatever its data; or, under any code, `serverOverloaded` or `server_overloaded` in the data.
+    #[must_use]
+    pub fn is_overload(&self) -> bool {
+        self.kind() == RpcErrorKind::Overloaded || self.data.as_ref().is_some_and(says_overloaded)
+    }
+
     /// The value that the server refused because it does not know it (any more), if that is what the error says: a
     /// retired approval policy, an unknown method. The server says so in its text only.
     #[must_use]
@@ -99,6 +108,15 @@ impl fmt::Display for RpcError {
         // An unknown method is answered with a list of all that are known.
         write!(f, "{} (code {})", cut(&self.message, 400), self.code)
     }
+}
+
+/// Whether the data of an error says that the server is overloaded: as a word of its own, or as the value of some member
+/// at any depth.
+fn says_overloaded(data: &Json) -> bool {
+    // A text in JSON stands between quotes, whatever is around it; these words need no escapes.
+    ["\"serverOverloaded\"", "\"server_overloaded\"", "\"server_is_overloaded\""]
+        .iter()
+        .any(|word| data.as_str().contains(word))
 }
 
 /// The beginning of a text, so many characters at most.
@@ -330,7 +348,7 @@ impl CallError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match &self.fault {
-            Fault::Rpc(error) => error.kind() == RpcErrorKind::Overloaded,
+            Fault::Rpc(error) => error.is_overload(),
             Fault::QueueFull { .. } => true,
             _ => false,
         }
@@ -715,6 +733,8 @@ pub enum Error {
     Connect(ConnectError),
     /// See [`SteerError`].
     Steer(SteerError),
+    /// See [`ThreadError`].
+    Thread(ThreadError),
     /// See [`TurnError`].
     Turn(TurnError),
     /// See [`UsageError`].
@@ -729,6 +749,7 @@ impl Error {
             Self::Call(error) => error.is_retryable(),
             Self::Connect(error) => error.is_retryable(),
             Self::Steer(error) => error.is_retryable(),
+            Self::Thread(error) => error.is_retryable(),
             Self::Turn(error) => error.is_retryable(),
             Self::Usage(_) => false,
         }
@@ -741,6 +762,7 @@ impl Error {
             Self::Call(error) => error.is_timeout(),
             Self::Connect(error) => error.is_timeout(),
             Self::Steer(error) => error.is_timeout(),
+            Self::Thread(error) => error.is_timeout(),
             Self::Turn(error) => error.is_timeout(),
             Self::Usage(_) => false,
         }
@@ -753,6 +775,7 @@ impl Error {
             Self::Call(error) => error.is_closed(),
             Self::Connect(_) => true,
             Self::Steer(error) => error.is_closed(),
+            Self::Thread(error) => error.is_closed(),
             Self::Turn(error) => error.is_closed(),
             Self::Usage(_) => false,
         }
@@ -765,6 +788,7 @@ impl fmt::Display for Error {
             Self::Call(error) => error.fmt(f),
             Self::Connect(error) => error.fmt(f),
             Self::Steer(error) => error.fmt(f),
+            Self::Thread(error) => error.fmt(f),
             Self::Turn(error) => error.fmt(f),
             Self::Usage(error) => error.fmt(f),
         }
@@ -775,6 +799,7 @@ impl core::error::Error for Error {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
             Self::Call(error) => error.source(),
+            Self::Thread(error) => error.source(),
             Self::Steer(SteerError::Call(error)) | Self::Turn(TurnError::Start(error)) => error.source(),
             Self::Connect(ConnectError::Initialize(cause)) | Self::Turn(TurnError::Lost { cause, .. }) => Some(cause),
             Self::Connect(_) | Self::Steer(_) | Self::Turn(_) | Self::Usage(_) => None,
@@ -791,4 +816,4 @@ macro_rules! into_error {
         }
     )*};
 }
-into_error!(CallError => Call, ConnectError => Connect, SteerError => Steer, TurnError => Turn, UsageError => Usage);
+into_error!(CallError => Call, ConnectError => Connect, SteerError => Steer, ThreadError => Thread, TurnError => Turn, UsageError => Usage);

@@ -1,16 +1,20 @@
 //! What programs name, whichever runtime they use: the adapters re-export this list.
 
 pub use crate::{
-    client::{Event, Generation, Input, ItemEvent, TurnRequest, UsageEvent},
+    client::{
+        Effective, Event, Generation, Input, ItemEvent, PageError, Paged, Resume, ResumedBy, TurnRequest, Unsubscribed,
+        UsageEvent,
+    },
     connection::{Config, Counters, Limits, ServerInfo, Timeouts},
     error::{
         CallError, ConnectError, Delivery, Disconnect, DisconnectReason, Error, Fault, Phase, RpcError, RpcErrorKind,
-        SteerError, TurnError,
+        SteerError, ThreadError, ThreadFault, TurnError,
     },
     id::{ItemId, ThreadId, TurnId},
     json::Json,
     launch::{CloseLadder, Command, Environment, ExitReport, ExitStatus, Forced, LaunchError},
     protocol,
+    retry::{GaveUp, Retry, RetryError, RetryPolicy},
     turn::{
         Delta, DeltaKind, Diagnostic, DiagnosticKind, InterruptOutcome, RawNotification, Refused, State, TurnResult,
         TurnUsage,

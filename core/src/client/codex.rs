@@ -10,7 +10,7 @@ use crate::{
     error::{CallError, ConnectError, Disconnect},
     id::ThreadId,
     json::Json,
-    protocol::{ModelList, ModelListResponse, Request, ThreadResume, ThreadStart},
+    protocol::{ModelList, ModelListResponse, Request, ThreadStart},
     turn::Diagnostic,
 };
 use serde::Serialize;
@@ -123,18 +123,6 @@ impl Codex {
     /// # Cancel safety
     /// As for [`request`](Self::request): a thread whose start was already sent comes into being, and no handle has it.
     pub async fn thread_start(&self, params: ThreadStart) -> Result<Thread, CallError> {
-        let response = self.request(params).await?;
-        Ok(self.thread(response.thread.id))
-    }
-
-    /// Loads a stored thread and subscribes to it (`thread/resume`).
-    ///
-    /// # Errors
-    /// As for [`request`](Self::request). No thread is ever started instead.
-    ///
-    /// # Cancel safety
-    /// As for [`request`](Self::request).
-    pub async fn thread_resume(&self, params: ThreadResume) -> Result<Thread, CallError> {
         let response = self.request(params).await?;
         Ok(self.thread(response.thread.id))
     }

@@ -47,6 +47,9 @@ pub enum Event {
     Refused(Refused),
     /// The turn runs (`turn/started`).
     Started(RawNotification),
+    /// This session asked for no more events of the thread (`thread/unsubscribe`). The last event of the streams of a thread
+    /// that were open then.
+    Unsubscribed,
     /// Tokens were used (`thread/tokenUsage/updated`): sums over the whole thread.
     Usage(UsageEvent),
 }
@@ -80,6 +83,7 @@ impl From<RawEvent> for Event {
             RawEvent::Gap(count) => Self::Gap(count),
             RawEvent::Notification(raw) => Self::typed(raw),
             RawEvent::Refused(refused) => Self::Refused(refused),
+            RawEvent::Unsubscribed => Self::Unsubscribed,
         }
     }
 }

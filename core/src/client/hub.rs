@@ -5,7 +5,7 @@
 
 use crate::{
     client::Clock,
-    connection::{Config, Connection, Event, RequestKey},
+    connection::{AlarmKey, Config, Connection, Event, RequestKey},
     error::{CallError, Disconnect},
     json::Json,
     time::Time,
@@ -58,6 +58,7 @@ struct Shared {
     responses: BTreeMap<RequestKey, Waker>,
     readers: BTreeMap<SubscriptionKey, Vec<Waker>>,
     turns: BTreeMap<TurnKey, Vec<Waker>>,
+    alarms: BTreeMap<AlarmKey, Waker>,
     /// Who waits for the handshake or for the end.
     link: Vec<Waker>,
     driver: Option<Waker>,
@@ -66,6 +67,7 @@ struct Shared {
 /// What a waiter waits for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Wait {
+    Alarm(AlarmKey),
     Link,
     Response(RequestKey),
     Subscription(SubscriptionKey),
@@ -81,11 +83,17 @@ impl Hub {
                 responses: BTreeMap::new(),
                 readers: BTreeMap::new(),
                 turns: BTreeMap::new(),
+                alarms: BTreeMap::new(),
                 link: Vec::new(),
                 driver: None,
             }),
             clock,
         }
+    }
+
+    /// The time by the connection's clock.
+    pub(crate) fn now(&self) -> Time {
+        self.clock.now()
     }
 
     /// Looks at the connection, or changes what neither the driver nor anybody who waits has to hear of.
@@ -124,6 +132,7 @@ impl Hub {
             match wait {
                 // One waits for a response, by its latest waker.
                 Wait::Response(key) => replaced = shared.responses.insert(key, cx.waker().clone()),
+                Wait::Alarm(key) => replaced = shared.alarms.insert(key, cx.waker().clone()),
                 wait => crowded_out = shared.register(wait, cx.waker()),
             }
         }
@@ -162,7 +171,7 @@ impl Shared {
     fn register(&mut self, wait: Wait, waker: &Waker) -> Option<Waker> {
         let waiters = match wait {
             Wait::Link => &mut self.link,
-            Wait::Response(_) => return None,
+            Wait::Alarm(_) | Wait::Response(_) => return None,
             Wait::Subscription(key) => self.readers.entry(key).or_default(),
             Wait::Turn(key) => self.turns.entry(key).or_default(),
         };
@@ -177,6 +186,7 @@ impl Shared {
     fn collect(&mut self, clock: &dyn Clock, wakes: &mut Vec<Waker>) {
         while let Some(event) = self.connection.poll_event() {
             match event {
+                Event::Alarm(key) => wakes.extend(self.alarms.remove(&key)),
                 Event::Closed | Event::Ready => wakes.append(&mut self.link),
                 Event::Readable(key) => wakes.extend(self.readers.remove(&key).into_iter().flatten()),
                 Event::Response(key) => wakes.extend(self.responses.remove(&key)),
@@ -219,6 +229,11 @@ impl Reply {
     pub(crate) fn new(session: &Arc<Session>, key: RequestKey) -> Self {
         Self { session: Arc::clone(session), key: Some(key) }
     }
+
+    /// What came of the request, without giving it up: for those who fetch more by its key.
+    pub(crate) async fn wait(&mut self) -> Result<Json, CallError> {
+        std::future::poll_fn(|cx| Pin::new(&mut *self).poll(cx)).await
+    }
 }
 
 impl Future for Reply {
@@ -247,6 +262,40 @@ impl Drop for Reply {
             drop(shared);
             drop(waker);
         }
+    }
+}
+
+/// Waits for a moment. Ends early when the connection is over. Dropping it takes the alarm back.
+pub(crate) struct Alarm {
+    session: Arc<Session>,
+    key: AlarmKey,
+}
+
+impl Alarm {
+    pub(crate) fn new(session: &Arc<Session>, after: std::time::Duration) -> Self {
+        let key = session.hub.command(|connection, now| connection.alarm(now, now + after));
+        Self { session: Arc::clone(session), key }
+    }
+}
+
+impl Future for Alarm {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let key = self.key;
+        self.session.hub.poll(cx, Wait::Alarm(key), |connection| {
+            if connection.is_alarm_set(key) { Poll::Pending } else { Poll::Ready(()) }
+        })
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        let mut shared = self.session.hub.lock();
+        shared.connection.cancel_alarm(self.key);
+        let waker = shared.alarms.remove(&self.key);
+        drop(shared);
+        drop(waker);
     }
 }
 

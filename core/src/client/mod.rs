@@ -9,14 +9,24 @@
 
 mod codex;
 mod event;
+mod follow;
 mod hub;
+mod pages;
+mod resume;
+mod retry;
 mod thread;
+mod thread_calls;
+mod threads;
 mod turn;
 
 pub use codex::{Codex, connect, connect_with_clock};
 pub use event::{Event, Events, ItemEvent, UsageEvent};
+pub use follow::Follow;
 pub use hub::Generation;
+pub use pages::{PageError, Paged, Pages};
+pub use resume::{Effective, Resume, Resumed, ResumedBy};
 pub use thread::Thread;
+pub use thread_calls::Unsubscribed;
 pub use turn::{Input, Turn, TurnRequest};
 
 pub(crate) use hub::Hub;

@@ -7,7 +7,7 @@ use std::{fmt, sync::Arc};
 /// A thread: a conversation with the agent. A handle; the thread itself is the server's.
 #[derive(Clone)]
 pub struct Thread {
-    session: Arc<Session>,
+    pub(super) session: Arc<Session>,
     id: ThreadId,
 }
 

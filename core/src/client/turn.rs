@@ -9,7 +9,7 @@ use crate::{
     error::{CallError, SteerError, TurnError},
     id::{ThreadId, TurnId},
     protocol::{TurnStart, TurnSteer, UserInput},
-    turn::{InterruptOutcome, State, TurnKey, TurnResult},
+    turn::{InterruptOutcome, State, SubscriptionKey, TurnKey, TurnResult},
 };
 use std::{
     fmt,
@@ -130,17 +130,37 @@ impl Turn {
             Ok::<_, TurnError>((key, with_events.then(|| connection.subscribe(Scope::Turn(key)))))
         })?;
         // From here on the turn is released on every way out.
-        let turn = Self {
+        Self::adopt(session, key, thread.clone(), events).named().await
+    }
+
+    /// A handle to a turn of the connection, which it releases.
+    pub(super) fn adopt(
+        session: &Arc<Session>,
+        key: TurnKey,
+        thread: ThreadId,
+        events: Option<SubscriptionKey>,
+    ) -> Self {
+        Self {
             inner: Arc::new(Inner {
                 session: Arc::clone(session),
                 key,
-                thread: thread.clone(),
+                thread,
                 events: events.map(|key| Mutex::new(Mailbox::new(key))),
                 result: Mutex::new(None),
             }),
-        };
-        turn.accepted().await?;
-        Ok(turn)
+        }
+    }
+
+    /// Waits until the server has named the turn, and its thread if that is another.
+    pub(super) async fn named(mut self) -> Result<Self, TurnError> {
+        self.accepted().await?;
+        let key = self.inner.key;
+        let thread = self.inner.session.hub.read(|connection| connection.turn_thread(key).cloned());
+        // Nobody else has the handle yet.
+        if let (Some(thread), Some(inner)) = (thread, Arc::get_mut(&mut self.inner)) {
+            inner.thread = thread;
+        }
+        Ok(self)
     }
 
     /// The server's name for it.

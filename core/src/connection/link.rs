@@ -175,6 +175,7 @@ impl Connection {
         }));
         self.answers.clear();
         self.answers_bytes = 0;
+        self.ring_alarms(Time::MAX);
     }
 
     pub(super) fn note_eof(&mut self) {
@@ -224,7 +225,7 @@ impl Connection {
         let events = &mut self.events;
         let mut tell = |key| events.push_back(Event::Readable(key));
         self.log.finish(&mut tell);
-        for key in self.subscriptions.keys() {
+        for key in self.subscriptions.keys().chain(self.followers.keys()) {
             tell(*key);
         }
         self.threads.retain(|_, entry| {
@@ -235,6 +236,7 @@ impl Connection {
         });
         self.time_wanted.clear();
         self.unchecked.clear();
+        self.strays = super::follow::Strays::default();
         self.events.push_back(Event::Closed);
     }
 

@@ -40,7 +40,9 @@
 //! assert!(models.data.is_empty());
 //! ```
 
+mod alarms;
 mod config;
+mod follow;
 mod link;
 mod needs;
 mod refusals;
@@ -48,7 +50,9 @@ mod requests;
 mod routing;
 mod turns;
 
+pub use alarms::AlarmKey;
 pub use config::{Config, Limits, Timeouts};
+pub use follow::Followed;
 pub use link::ServerInfo;
 pub use needs::Prepared;
 pub use requests::RequestKey;
@@ -124,6 +128,8 @@ pub struct ServerRequestKey(u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
+    /// The alarm rang, or the connection is over.
+    Alarm(AlarmKey),
     /// The connection is over, and everything that waited has its outcome. The last event.
     Closed,
     /// The subscription has something to read, or its end.
@@ -152,6 +158,8 @@ pub struct Timeout {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum TimeoutReason {
+    /// An alarm of the application.
+    Alarm,
     /// The connection ends, whatever is still missing.
     Drain,
     /// A request, the handshake included.
@@ -225,6 +233,16 @@ pub struct Connection {
     /// Requests of the server that wait for the time of day.
     time_wanted: BTreeMap<ServerRequestKey, RpcId>,
     next_server_request: u64,
+    alarms: alarms::Alarms,
+    /// What is to be done with the answers to certain requests beside handing them out.
+    afters: BTreeMap<RequestKey, follow::After>,
+    /// The turns that a resumed thread was found running, until they are fetched with the answer.
+    attached: BTreeMap<RequestKey, (TurnKey, SubscriptionKey)>,
+    /// Who is told of turns that begin on a thread.
+    followers: BTreeMap<SubscriptionKey, crate::id::ThreadId>,
+    /// Reviews on threads of their own whose start is not answered, and what came meanwhile for threads that nobody here
+    /// has to do with: one of them may be theirs.
+    strays: follow::Strays,
     events: VecDeque<Event>,
     diagnostics: VecDeque<Diagnostic>,
     counters: Counters,
@@ -262,6 +280,11 @@ impl Connection {
             evidence: None,
             time_wanted: BTreeMap::new(),
             next_server_request: 1,
+            alarms: alarms::Alarms::default(),
+            afters: BTreeMap::new(),
+            attached: BTreeMap::new(),
+            followers: BTreeMap::new(),
+            strays: follow::Strays::default(),
             events: VecDeque::new(),
             diagnostics: VecDeque::new(),
             counters: Counters::default(),
@@ -331,6 +354,7 @@ impl Connection {
             self.handle_turn_timer(now, key, timer);
         }
         self.handle_link_timeout(now);
+        self.ring_alarms(now);
     }
 }
 
@@ -375,7 +399,8 @@ impl Connection {
         let request = self.requests.next_due().map(|at| (at, TimeoutReason::Request));
         let turn = self.turn_timers.first().map(|(at, ..)| (*at, TimeoutReason::Turn));
         let drain = self.link.drains_until().map(|at| (at, TimeoutReason::Drain));
-        [request, turn, drain].into_iter().flatten().min().map(|(at, reason)| Timeout { at, reason })
+        let alarm = self.alarms.next_due().map(|at| (at, TimeoutReason::Alarm));
+        [request, turn, drain, alarm].into_iter().flatten().min().map(|(at, reason)| Timeout { at, reason })
     }
 
     /// The next edge.
@@ -456,16 +481,22 @@ impl Connection {
     /// Gives a request up because nobody waits any more. If it was not sent, it never is.
     pub fn abandon(&mut self, key: RequestKey) {
         self.requests.abandon(key);
+        self.forget_after(key);
     }
 
     /// Listens to a turn, a thread or the connection from now on.
     pub fn subscribe(&mut self, scope: Scope) -> SubscriptionKey {
-        let key = SubscriptionKey(self.next_subscription);
-        self.next_subscription += 1;
+        let key = self.new_subscription_key();
         if let Some(log) = self.log_of(&scope, true) {
             log.subscribe(key);
             self.subscriptions.insert(key, scope);
         }
+        key
+    }
+
+    fn new_subscription_key(&mut self) -> SubscriptionKey {
+        let key = SubscriptionKey(self.next_subscription);
+        self.next_subscription += 1;
         key
     }
 
@@ -614,6 +645,7 @@ impl Connection {
 
     fn handle_response(&mut self, now: Time, id: i64, outcome: Result<Json, Fault>, line: &[u8]) {
         let key = RequestKey(u64::try_from(id).unwrap_or(0));
+        self.handle_after(now, key, &outcome);
         let answered = self.requests.answer(key, outcome);
         let kind = match answered {
             Answered::Late => {
@@ -634,6 +666,7 @@ impl Connection {
     }
 
     fn settle_request(&mut self, now: Time, key: RequestKey, outcome: Result<Json, Fault>) {
+        self.afters.remove(&key);
         let answered = self.requests.settle(key, outcome);
         self.handle_answered(now, key, answered);
     }

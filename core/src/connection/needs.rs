@@ -90,6 +90,12 @@ impl Connection {
         }
     }
 
+    /// Whether the server takes what needs the experimental capability and at least this version, as far as is known.
+    #[cfg(feature = "client")]
+    pub(crate) fn takes_experimental(&self, what: &'static str, since: &'static str) -> bool {
+        self.config.experimental_api && self.is_ready() && self.unmet(&[Need { what, since }]).is_none()
+    }
+
     fn unmet(&self, needs: &[Need]) -> Option<Fault> {
         let reported = self.server.as_ref().and_then(|server| server.version.as_deref());
         let actual = self.config.assume_version.as_deref().or(reported)?;

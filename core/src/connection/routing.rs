@@ -39,6 +39,12 @@ pub(super) struct ThreadEntry {
     /// The turn that the server last said to have started and not said to have ended.
     pub(super) running: Option<TurnId>,
     pub(super) log: EventLog,
+    /// How many follow the thread.
+    pub(super) followers: usize,
+    /// The turn that the last notification before this one was about, while somebody follows the thread.
+    named: Option<TurnId>,
+    /// The turns that began for them and that nobody has fetched. Length <= `MAX_FOLLOWED`.
+    pub(super) followed: VecDeque<(TurnKey, SubscriptionKey)>,
     /// What came for turns that are not known, while a start of ours is not answered. Length <=
     /// twice `Limits::max_parked_events`.
     parked: VecDeque<Parked>,
@@ -72,7 +78,7 @@ enum Worth {
 
 impl ThreadEntry {
     pub(super) fn is_idle(&self) -> bool {
-        self.live.is_none() && self.log.is_unheard() && !self.in_doubt
+        self.live.is_none() && self.log.is_unheard() && self.followers == 0 && !self.in_doubt
     }
 
     /// Parks something, if there is room: half of it is for what is no delta.
@@ -118,6 +124,7 @@ impl Connection {
         let message = Incoming { method, params, keys, emitted_at_ms };
         let policy = self.policy();
         let Some(entry) = keys.thread().and_then(|thread| self.threads.get_mut(thread)) else {
+            self.note_stray(line, keys);
             if !self.log.is_unheard() {
                 let event = message.event(keys.thread().map(ThreadId::from), keys.turn().map(TurnId::from), None);
                 push(&mut self.log, event, policy, &mut self.events, &mut self.counters);
@@ -130,6 +137,11 @@ impl Connection {
             entry.running = None;
             entry.in_doubt = false;
         }
+        if entry.followers > 0 && method != "turn/started" {
+            if let Some(turn) = keys.turn().filter(|turn| entry.named.as_ref().is_none_or(|named| named != turn)) {
+                entry.named = Some(turn.into());
+            }
+        }
         if !entry.log.is_unheard() {
             let event = message.event(keys.thread().map(ThreadId::from), keys.turn().map(TurnId::from), None);
             push(&mut entry.log, event, policy, &mut self.events, &mut self.counters);
@@ -138,6 +150,13 @@ impl Connection {
             (Some(key), _) => self.handle_for_turn(now, key, line, &message, false),
             (None, Some(thread)) => self.prune_thread(thread),
             (None, None) => {}
+        }
+        if let ("turn/started", Some(thread), Some(turn)) = (method, keys.thread(), keys.turn()) {
+            // A review runs under another id than its own, and says so.
+            let id = keys.root_turn_id.as_deref().filter(|root| self.has_named(thread, root)).unwrap_or(turn);
+            if let Some(key) = self.handle_followed(&thread.into(), id) {
+                self.handle_for_turn(now, key, line, &message, false);
+            }
         }
     }
 
@@ -153,6 +172,7 @@ impl Connection {
             return;
         };
         let Some(id) = turn.id.clone() else {
+            let shown = turn.shows_itself(method, keys, params);
             if let (false, Some(entry)) = (is_replay, self.threads.get_mut(&turn.thread)) {
                 let worth = match method {
                     "turn/completed" => Worth::End,
@@ -160,6 +180,9 @@ impl Connection {
                     _ => Worth::Any,
                 };
                 entry.park(named, worth, &self.config.limits, What::Line(line.into()));
+            }
+            if let Some(id) = shown {
+                self.name_turn(now, key, id);
             }
             return;
         };
@@ -189,6 +212,23 @@ impl Connection {
         } else {
             self.handle_evidence_of_turn(now, key);
         }
+    }
+
+    /// Gives a turn a notification that came before it was known to be the turn's.
+    pub(super) fn replay_for_turn(
+        &mut self,
+        now: Time,
+        key: TurnKey,
+        line: &[u8],
+        (method, params, keys, emitted_at_ms): (&str, Option<&RawValue>, &Keys<'_>, Option<i64>),
+    ) {
+        let message = Incoming { method, params, keys, emitted_at_ms };
+        self.handle_for_turn(now, key, line, &message, true);
+    }
+
+    /// Whether the last turn that was named on a thread that somebody follows is this one.
+    fn has_named(&self, thread: &str, turn: &str) -> bool {
+        self.threads.get(thread).and_then(|entry| entry.named.as_ref()).is_some_and(|named| named == turn)
     }
 
     /// Gives a turn that has just been named what came before its name.

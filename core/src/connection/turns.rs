@@ -8,7 +8,7 @@ use crate::{
     json::Json,
     protocol::{Request, TurnInterrupt, TurnStart, TurnSteer, UserInput},
     time::Time,
-    turn::{Cause, Interrupt, InterruptOutcome, RawEvent, State, Turn, TurnKey, TurnReport, steer_error},
+    turn::{Cause, Interrupt, InterruptOutcome, Origin, RawEvent, State, Turn, TurnKey, TurnReport, steer_error},
 };
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -42,6 +42,8 @@ pub(super) enum TurnTimer {
     /// The thread was said to be idle, and the end of the turn is to follow.
     Idle,
     Interrupt,
+    /// The turn of a compaction is to show itself.
+    Naming,
 }
 
 /// Commands: turns.
@@ -67,7 +69,19 @@ impl Connection {
         request: Prepared,
         options: &TurnOptions,
     ) -> Result<TurnKey, TurnError> {
-        if self.threads.get(&thread).is_some_and(|entry| entry.live.is_some()) {
+        self.enter_turn_as(now, thread, request, options, Origin::Start)
+    }
+
+    pub(super) fn enter_turn_as(
+        &mut self,
+        now: Time,
+        thread: ThreadId,
+        request: Prepared,
+        options: &TurnOptions,
+        origin: Origin,
+    ) -> Result<TurnKey, TurnError> {
+        let on_own_thread = matches!(origin, Origin::Detached);
+        if !on_own_thread && self.threads.get(&thread).is_some_and(|entry| entry.live.is_some()) {
             return Err(TurnError::Busy(thread));
         }
         let key = TurnKey(self.next_turn);
@@ -78,9 +92,12 @@ impl Connection {
             self.turn_timers.insert((at, key, TurnTimer::Deadline));
         }
         let mut turn = Turn::new(thread.clone(), request, deadline);
-        let entry = self.threads.entry(thread).or_default();
-        entry.live = Some(key);
-        turn.running_before = entry.running.clone();
+        turn.origin = origin;
+        if !on_own_thread {
+            let entry = self.threads.entry(thread).or_default();
+            entry.live = Some(key);
+            turn.running_before = entry.running.clone();
+        }
         self.turns.insert(key, turn);
         Ok(key)
     }
@@ -182,6 +199,11 @@ impl Connection {
     /// The answer to `turn/start` came, or will not come.
     pub(super) fn handle_turn_started(&mut self, now: Time, key: TurnKey, outcome: Result<Json, CallError>) {
         let Some(turn) = self.turns.get_mut(&key) else { return };
+        if let (Origin::Compaction { .. }, Ok(_)) = (&turn.origin, &outcome) {
+            return self.handle_compaction_taken(now, key);
+        }
+        let detached = matches!(turn.origin, Origin::Detached);
+        let answer = if detached { outcome.as_ref().ok().cloned() } else { None };
         let named = outcome.and_then(|json| {
             let raw: Option<&RawValue> = json.decode().ok();
             let id = Keys::of(raw).turn().map(TurnId::from);
@@ -192,18 +214,9 @@ impl Connection {
         });
         match named {
             Ok(id) => {
-                turn.joined = turn.running_before.as_ref() == Some(&id);
-                turn.is_evident |= turn.joined;
-                turn.id = Some(id);
-                turn.advance(Cause::Accepted);
-                let thread = turn.thread.clone();
-                if let Some(entry) = self.threads.get_mut(&thread) {
-                    entry.in_doubt = false;
-                }
-                self.events.push_back(Event::Turn(key));
-                self.replay_parked(now, key);
-                self.send_held_steers(now, key);
-                self.send_held_interrupt(now, key);
+                let strays = answer.map(|answer| self.move_review(key, &answer)).unwrap_or_default();
+                self.name_turn(now, key, id);
+                self.replay_strays(now, key, strays);
             }
             Err(fault) => {
                 let thread = turn.thread.clone();
@@ -211,13 +224,34 @@ impl Connection {
                 let in_doubt = fault.may_have_effect();
                 let ended = turn.end_unstarted(fault);
                 turn.is_over_for_server = true;
-                self.drop_parked(&thread);
-                if let (true, Some(entry)) = (in_doubt, self.threads.get_mut(&thread)) {
-                    entry.in_doubt = true;
+                self.leave_strays(key);
+                if !detached {
+                    self.drop_parked(&thread);
+                    if let (true, Some(entry)) = (in_doubt, self.threads.get_mut(&thread)) {
+                        entry.in_doubt = true;
+                    }
                 }
                 self.handle_turn_over(key, ended);
             }
         }
+    }
+
+    /// The server has named a turn.
+    pub(super) fn name_turn(&mut self, now: Time, key: TurnKey, id: TurnId) {
+        self.stop_naming_timer(key);
+        let Some(turn) = self.turns.get_mut(&key) else { return };
+        turn.joined = turn.running_before.as_ref() == Some(&id);
+        turn.is_evident |= turn.joined;
+        turn.id = Some(id);
+        turn.advance(Cause::Accepted);
+        let thread = turn.thread.clone();
+        self.events.push_back(Event::Turn(key));
+        if let Some(entry) = self.threads.get_mut(&thread).filter(|entry| entry.live == Some(key)) {
+            entry.in_doubt = false;
+            self.replay_parked(now, key);
+        }
+        self.send_held_steers(now, key);
+        self.send_held_interrupt(now, key);
     }
 
     /// Something proved that the turn runs.
@@ -271,6 +305,7 @@ impl Connection {
                 self.handle_turn_over(key, ended);
                 self.drop_unsent_start(key);
             }
+            TurnTimer::Naming => self.handle_naming_timer(now, key),
             TurnTimer::Idle => {
                 turn.idle_until = None;
                 self.handle_overtaken(key);
@@ -323,6 +358,8 @@ impl Connection {
         let is_over_for_server = turn.is_over_for_server;
         let thread = turn.thread.clone();
         if ended {
+            self.stop_naming_timer(key);
+            let Some(turn) = self.turns.get_mut(&key) else { return };
             if let Some((at, _)) = turn.deadline {
                 self.turn_timers.remove(&(at, key, TurnTimer::Deadline));
             }
@@ -440,11 +477,17 @@ impl Connection {
     fn drop_unsent_start(&mut self, key: TurnKey) {
         let Some(turn) = self.turns.get_mut(&key) else { return };
         let is_wanted = turn.is_held && !turn.state().is_end();
-        if turn.id.is_some() || is_wanted || self.requests.delivery(turn.start) == Delivery::Sent {
+        if turn.id.is_some()
+            || is_wanted
+            || turn.origin.is_taken()
+            || self.requests.delivery(turn.start) == Delivery::Sent
+        {
             return;
         }
         self.requests.abandon(turn.start);
         turn.is_over_for_server = true;
+        self.leave_strays(key);
+        let Some(turn) = self.turns.get_mut(&key) else { return };
         if let Some((at, _)) = turn.deadline {
             self.turn_timers.remove(&(at, key, TurnTimer::Deadline));
         }

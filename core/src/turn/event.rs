@@ -26,6 +26,8 @@ pub enum RawEvent {
     Notification(RawNotification),
     /// A request of the server was refused on the application's behalf.
     Refused(Refused),
+    /// The application asked for no more events of the thread (`thread/unsubscribe`): the last event of its streams.
+    Unsubscribed,
 }
 
 impl RawEvent {
@@ -35,7 +37,7 @@ impl RawEvent {
     pub fn is_best_effort(&self) -> bool {
         match self {
             Self::Delta(_) | Self::Diagnostic(_) | Self::Gap(_) => true,
-            Self::Ended(_) | Self::Refused(_) => false,
+            Self::Ended(_) | Self::Refused(_) | Self::Unsubscribed => false,
             Self::Notification(notification) => !matches!(
                 &*notification.method,
                 "error"
@@ -62,7 +64,7 @@ impl RawEvent {
             Self::Diagnostic(diagnostic) => diagnostic.head.len(),
             Self::Notification(notification) => notification.method.len() + notification.params.len(),
             Self::Refused(refused) => refused.notification.method.len() + refused.notification.params.len(),
-            Self::Ended(_) | Self::Gap(_) => 0,
+            Self::Ended(_) | Self::Gap(_) | Self::Unsubscribed => 0,
         }
     }
 }

@@ -46,6 +46,8 @@ struct Reader {
     bytes: usize,
     /// Set if and only if the consumer was told that there is something and has not found the end since.
     told: bool,
+    /// Whether no more events come for it, though they may for others.
+    ended: bool,
 }
 
 /// The events of one turn, one thread or one connection, for each consumer until it has read them.
@@ -60,7 +62,7 @@ pub(crate) struct EventLog {
 impl EventLog {
     /// Adds a consumer, which will see what comes from now on.
     pub(crate) fn subscribe(&mut self, key: SubscriptionKey) {
-        self.readers.push(Reader { key, queue: VecDeque::new(), bytes: 0, told: false });
+        self.readers.push(Reader { key, queue: VecDeque::new(), bytes: 0, told: false, ended: false });
     }
 
     /// Removes a consumer and what it had still to read.
@@ -83,6 +85,14 @@ impl EventLog {
         pushed
     }
 
+    /// Gives those who listen now a last event. Who listens later is not concerned.
+    pub(crate) fn end_readers(&mut self, last: RawEvent, policy: Policy, mut tell: impl FnMut(SubscriptionKey)) {
+        self.push(last, policy, &mut tell);
+        for reader in &mut self.readers {
+            reader.ended = true;
+        }
+    }
+
     /// Says that no more events come.
     pub(crate) fn finish(&mut self, mut tell: impl FnMut(SubscriptionKey)) {
         self.finished = true;
@@ -101,7 +111,7 @@ impl EventLog {
             }
             None => {
                 reader.told = false;
-                if self.finished { Next::Finished } else { Next::Pending }
+                if self.finished || reader.ended { Next::Finished } else { Next::Pending }
             }
         }
     }
@@ -119,6 +129,9 @@ impl EventLog {
 
 impl Reader {
     fn push(&mut self, event: RawEvent, policy: Policy, pushed: &mut Pushed, tell: &mut impl FnMut(SubscriptionKey)) {
+        if self.ended {
+            return;
+        }
         let is_full = self.bytes >= policy.max_bytes;
         if is_full && event.is_best_effort() {
             pushed.left_out += 1;

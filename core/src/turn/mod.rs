@@ -46,6 +46,7 @@ pub(crate) use report::{Collector, Ending};
 
 use crate::{
     connection::RequestKey,
+    envelope::Keys,
     error::{CallError, Disconnect, Fault},
     id::{ItemId, ThreadId, TurnId},
     json::Json,
@@ -99,9 +100,35 @@ impl Interrupt {
     }
 }
 
+/// How a turn begins.
+#[derive(Debug)]
+pub(crate) enum Origin {
+    /// It was found running, or begun by somebody else.
+    Attached,
+    /// `thread/compact/start`, whose answer does not name the turn.
+    Compaction {
+        /// A turn that began on the thread since, and may be it.
+        candidate: Option<TurnId>,
+        /// Until when the turn is waited for, since the request was taken. Then there is a timer of this.
+        until: Option<Time>,
+    },
+    /// `review/start` on a thread of its own, which the answer names.
+    Detached,
+    /// A request whose answer names the turn: `turn/start`, `review/start`.
+    Start,
+}
+
+impl Origin {
+    /// Whether the server has taken the request, and its answer does not name the turn.
+    pub(crate) fn is_taken(&self) -> bool {
+        matches!(self, Self::Compaction { until: Some(_), .. })
+    }
+}
+
 /// A turn.
 #[derive(Debug)]
 pub(crate) struct Turn {
+    pub(crate) origin: Origin,
     /// The request that starts it.
     pub(crate) start: RequestKey,
     pub(crate) thread: ThreadId,
@@ -135,6 +162,7 @@ pub(crate) struct Turn {
 impl Turn {
     pub(crate) fn new(thread: ThreadId, start: RequestKey, deadline: Option<(Time, Duration)>) -> Self {
         Self {
+            origin: Origin::Start,
             start,
             thread,
             id: None,
@@ -155,6 +183,48 @@ impl Turn {
             interrupt_refusals: 0,
             last_item: None,
         }
+    }
+
+    /// A turn that runs on the server already.
+    pub(crate) fn attached(thread: ThreadId, id: TurnId) -> Self {
+        // No request has the number 0.
+        let mut turn = Self::new(thread, RequestKey(0), None);
+        turn.origin = Origin::Attached;
+        turn.id = Some(id);
+        turn.is_evident = true;
+        turn.advance(Cause::Accepted);
+        turn
+    }
+
+    /// The turn's id, if it is a compaction that is not known by name yet and this is what shows which turn it is: a turn
+    /// that began since, and compacts; or does not end well, and so cannot show more.
+    pub(crate) fn shows_itself(&mut self, method: &str, keys: &Keys<'_>, params: Option<&RawValue>) -> Option<TurnId> {
+        let Origin::Compaction { candidate, .. } = &mut self.origin else { return None };
+        let named = keys.turn()?;
+        if method == "turn/started" {
+            if self.running_before.as_ref().is_none_or(|before| before != named) {
+                *candidate = Some(named.into());
+            }
+            return None;
+        }
+        let id = candidate.clone().filter(|candidate| candidate == named)?;
+        match method {
+            "item/started" | "item/completed" => {
+                let item = params.and_then(|params| member(params, Member::Item))?;
+                compacts(item).then_some(id)
+            }
+            "turn/completed" if keys.status.as_deref() == Some("completed") => {
+                *candidate = None;
+                None
+            }
+            "turn/completed" => Some(id),
+            _ => None,
+        }
+    }
+
+    /// Keeps an item that was done before the turn was attached to.
+    pub(crate) fn collect_known(&mut self, id: &ItemId, item: &RawValue) {
+        self.collected.complete(id.as_str(), item.into());
     }
 
     pub(crate) fn state(&self) -> State {
@@ -289,6 +359,17 @@ impl Default for Ending {
     fn default() -> Self {
         Self { state: State::Lost, cause: None, limit: None, status: Box::default(), turn: None }
     }
+}
+
+/// Whether an item is that of a compaction.
+fn compacts(item: &RawValue) -> bool {
+    #[derive(Deserialize)]
+    struct Item<'a> {
+        #[serde(borrow, rename = "type")]
+        kind: Option<&'a RawValue>,
+    }
+    let item: Result<Item<'_>, _> = serde_json::from_str(item.get());
+    item.is_ok_and(|item| item.kind.is_some_and(|kind| kind.get() == "\"contextCompaction\""))
 }
 
 /// The members of params that the machine itself looks into.

@@ -10,7 +10,7 @@ use turnwire_core::{
     error::{CallError, ConnectError, Disconnect},
     id::ThreadId,
     json::Json,
-    protocol::{ModelListResponse, Request, ThreadResume, ThreadStart},
+    protocol::{ModelListResponse, Request, ThreadStart},
     turn::Diagnostic,
 };
 
@@ -65,14 +65,6 @@ impl Codex {
     /// As for [`request`](Self::request).
     pub fn thread_start(&self, params: ThreadStart) -> Result<Thread, CallError> {
         wait(self.inner.thread_start(params)).map(Thread::new)
-    }
-
-    /// Loads a stored thread and subscribes to it (`thread/resume`).
-    ///
-    /// # Errors
-    /// As for [`request`](Self::request). No thread is ever started instead.
-    pub fn thread_resume(&self, params: ThreadResume) -> Result<Thread, CallError> {
-        wait(self.inner.thread_resume(params)).map(Thread::new)
     }
 
     /// A handle to a thread that this connection has started or resumed. Nothing is sent.

@@ -2,10 +2,19 @@
 
 mod codex;
 mod events;
+mod follow;
+mod pages;
+mod resume;
+mod retry;
 mod thread;
+mod thread_calls;
+mod threads;
 mod turn;
 
 pub use codex::Codex;
 pub use events::Events;
+pub use follow::Follow;
+pub use pages::Pages;
+pub use resume::Resumed;
 pub use thread::Thread;
 pub use turn::Turn;
