@@ -2,8 +2,8 @@
 
 pub use crate::{
     client::{
-        Effective, Event, Generation, Input, ItemEvent, PageError, Paged, Resume, ResumedBy, TurnRequest, Unsubscribed,
-        UsageEvent,
+        Effective, Event, Generation, Input, ItemEvent, PageError, Paged, Resume, ResumedBy, TreeEvent, TurnRequest,
+        Unsubscribed, UsageEvent,
     },
     connection::{Config, Counters, Limits, ServerInfo, Timeouts},
     error::{

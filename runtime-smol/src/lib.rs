@@ -26,7 +26,7 @@ mod transport;
 
 pub use turnwire_core::{
     self as core,
-    client::{Codex, Events, Follow, Pages, Resumed, Thread, Turn},
+    client::{Codex, Events, Follow, Pages, Resumed, Thread, Tree, Turn},
     exports::*,
 };
 

@@ -17,6 +17,7 @@ mod retry;
 mod thread;
 mod thread_calls;
 mod threads;
+mod tree;
 mod turn;
 
 pub use codex::{Codex, connect, connect_with_clock};
@@ -27,6 +28,7 @@ pub use pages::{PageError, Paged, Pages};
 pub use resume::{Effective, Resume, Resumed, ResumedBy};
 pub use thread::Thread;
 pub use thread_calls::Unsubscribed;
+pub use tree::{Tree, TreeEvent};
 pub use turn::{Input, Turn, TurnRequest};
 
 pub(crate) use hub::Hub;

@@ -9,6 +9,7 @@ mod retry;
 mod thread;
 mod thread_calls;
 mod threads;
+mod tree;
 mod turn;
 
 pub use codex::Codex;
@@ -17,4 +18,5 @@ pub use follow::Follow;
 pub use pages::Pages;
 pub use resume::Resumed;
 pub use thread::Thread;
+pub use tree::Tree;
 pub use turn::Turn;

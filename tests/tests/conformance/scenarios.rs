@@ -20,6 +20,10 @@ mod threads {
     use super::*;
     include!("scripted/threads.rs");
 }
+mod tree {
+    use super::*;
+    include!("scripted/tree.rs");
+}
 mod turns {
     use super::*;
     include!("scripted/turns.rs");
@@ -45,6 +49,10 @@ mod real {
     mod threads {
         use super::*;
         include!("real/threads.rs");
+    }
+    mod tree {
+        use super::*;
+        include!("real/tree.rs");
     }
     mod turns {
         use super::*;

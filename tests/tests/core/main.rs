@@ -4,6 +4,7 @@
 
 mod framing;
 mod handshake;
+mod kin;
 mod lab;
 mod loss;
 mod requests;
