@@ -414,7 +414,7 @@ impl Bench {
                     assert_eq!(*times, 1, "{key:?} is done twice");
                 }
                 Event::TimeWanted(key) => self.connection.respond_time(key, 1),
-                Event::Readable(_) | Event::Ready | Event::Turn(_) => {}
+                Event::Alarm(_) | Event::Readable(_) | Event::Ready | Event::Turn(_) => {}
             }
         }
     }

@@ -9,4 +9,5 @@ mod lab;
 mod loss;
 mod requests;
 mod routing;
+mod threads;
 mod turns;
