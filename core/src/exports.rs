@@ -12,7 +12,7 @@ pub use crate::{
     },
     id::{ItemId, ThreadId, TurnId},
     json::Json,
-    launch::{CloseLadder, Command, Environment, ExitReport, ExitStatus, Forced, LaunchError},
+    launch::{CloseLadder, Command, ConfigValue, Environment, ExitReport, ExitStatus, Forced, LaunchError},
     protocol,
     retry::{GaveUp, Retry, RetryError, RetryPolicy},
     turn::{

@@ -235,6 +235,18 @@ impl Retry for ThreadError {
     }
 }
 
+#[cfg(feature = "client")]
+impl Retry for crate::client::PageError {
+    fn overload(&self) -> Overload {
+        refused(self.call().is_some_and(CallError::is_retryable))
+    }
+
+    fn may_have_effect(&self) -> bool {
+        // Reading changes nothing.
+        false
+    }
+}
+
 impl Retry for SteerError {
     fn overload(&self) -> Overload {
         refused(self.is_retryable())

@@ -1,7 +1,11 @@
 //! The command: program, arguments, folder, environment, and the bounds of its end.
 
-use super::CloseLadder;
-use alloc::{collections::BTreeMap, format, string::String, vec::Vec};
+use super::{CloseLadder, ConfigValue, config_value::toml_string};
+use alloc::{
+    collections::BTreeMap,
+    string::{String, ToString},
+    vec::Vec,
+};
 use core::fmt;
 use std::{
     ffi::{OsStr, OsString},
@@ -145,6 +149,14 @@ impl Command {
         self.config(key, toml_string(text))
     }
 
+    /// Overrides one value of the server's configuration with a value of any kind, written as TOML. The key may be a dotted
+    /// path, and the server cuts it at every dot; where a name has dots or other signs of its own, give the table above it as
+    /// the value. Of two overrides that touch one table, the later replaces the earlier.
+    #[must_use]
+    pub fn config_value(self, key: impl Into<String>, value: impl Into<ConfigValue>) -> Self {
+        self.config(key, value.into().to_string())
+    }
+
     /// Sets the folder to start in.
     #[must_use]
     pub fn cwd(mut self, path: impl Into<PathBuf>) -> Self {
@@ -246,25 +258,6 @@ impl fmt::Debug for Command {
             .field("stderr_tail_bytes", &self.stderr_tail_bytes)
             .finish()
     }
-}
-
-/// `text` as a TOML basic string, quotes included.
-fn toml_string(text: &str) -> String {
-    let mut quoted = String::with_capacity(text.len() + 2);
-    quoted.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => quoted.push_str("\\\""),
-            '\\' => quoted.push_str("\\\\"),
-            '\n' => quoted.push_str("\\n"),
-            '\r' => quoted.push_str("\\r"),
-            '\t' => quoted.push_str("\\t"),
-            c if c.is_control() => quoted.push_str(&format!("\\u{:04X}", u32::from(c))),
-            c => quoted.push(c),
-        }
-    }
-    quoted.push('"');
-    quoted
 }
 
 #[cfg(test)]

@@ -30,12 +30,14 @@
 
 #[cfg(feature = "std")]
 mod command;
+mod config_value;
 mod exit;
 #[cfg(feature = "std")]
 mod resolve;
 
 #[cfg(feature = "std")]
 pub use command::{Command, Environment, Program};
+pub use config_value::{ConfigValue, ConfigValueError, DateTime};
 pub use exit::{CloseLadder, ExitReport, ExitStatus, Forced};
 #[cfg(feature = "std")]
 pub use resolve::{CODEX_BIN, Candidate, LaunchError, Obstacle, Origin, Tried, candidates};
