@@ -47,6 +47,8 @@ pub(super) enum Link {
     Closed(Disconnect),
     /// The handshake is on its way.
     Connecting,
+    /// There is no server yet, and nobody has asked for one. What is asked of it waits.
+    Idle,
     /// Ending: nothing is sent any more, and what is still missing is waited for until then.
     Draining(Box<Draining>),
     /// In use.
@@ -74,7 +76,7 @@ impl Link {
         match self {
             Self::Closed(cause) => Some(cause.clone()),
             Self::Draining(draining) => Some(Disconnect::new(draining.reason.clone(), draining.exit.clone())),
-            Self::Connecting | Self::Ready => None,
+            Self::Connecting | Self::Idle | Self::Ready => None,
         }
     }
 
@@ -110,6 +112,65 @@ impl Connection {
             // There is nothing to wait for: whether and when the peer closes its side is its own affair.
             self.finish_link();
         }
+    }
+
+    /// Begins the handshake of a connection that was made [without a server](Self::unstarted), at `now`: a moment that may
+    /// lie ahead. Whoever calls this sees to it that there is a server, or says why there is none
+    /// ([`handle_launch_failure`](Self::handle_launch_failure)).
+    pub fn begin(&mut self, now: Time) {
+        if matches!(self.link, Link::Idle) {
+            self.link = Link::Connecting;
+            // Until it is known what was started: who closes now waits for the launch to be called off.
+            self.config.expects_exit = true;
+            self.initialize(now);
+        }
+    }
+
+    /// Takes that there is a transport now, and whether a process stands behind it.
+    pub fn handle_launched(&mut self, expects_exit: bool) {
+        self.config.expects_exit = expects_exit;
+        if self.link.is_over() && !expects_exit {
+            self.finish_link();
+        }
+    }
+
+    /// Takes that no server came of the launch. Everything that waits ends at once.
+    pub fn handle_launch_failure(&mut self, now: Time, reason: DisconnectReason) {
+        self.drain(now, reason);
+        self.finish_link();
+    }
+
+    /// Takes that a connection of a later generation stands in for this one, which is over. Handles that still point here
+    /// are told so.
+    pub fn handle_superseded(&mut self, handle: u64, current: u64) {
+        self.superseded = Some((handle, current));
+    }
+
+    /// Whether there is no server yet ([`begin`](Self::begin) was not called) and something waits for one.
+    #[must_use]
+    pub fn wants_begin(&self) -> bool {
+        matches!(self.link, Link::Idle) && (self.requests.queued() > 0 || !self.answers.is_empty())
+    }
+
+    /// Whether there is no server yet.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        matches!(self.link, Link::Idle)
+    }
+
+    /// Why the connection is over or about to be, as far as is known.
+    #[must_use]
+    pub fn ending(&self) -> Option<Disconnect> {
+        self.link.cause()
+    }
+
+    /// What is to be said to whoever still calls; `None` while calls can be made.
+    pub(super) fn refusal(&self) -> Option<Fault> {
+        let cause = self.link.cause()?;
+        Some(match self.superseded {
+            Some((handle, current)) => Fault::Stale { handle, current, cause },
+            None => Fault::Disconnected { delivery: Delivery::NotSent, cause },
+        })
     }
 
     pub(super) fn initialize(&mut self, now: Time) {
@@ -194,7 +255,7 @@ impl Connection {
     pub(super) fn note_evidence(&mut self, report: ExitReport) {
         match &mut self.link {
             Link::Draining(draining) => draining.evidence = Some(report),
-            Link::Connecting | Link::Ready => self.evidence = Some(report),
+            Link::Connecting | Link::Idle | Link::Ready => self.evidence = Some(report),
             Link::Closed(_) => {}
         }
     }
@@ -244,12 +305,5 @@ impl Connection {
             self.settle_request(now, key, Err(Fault::Disconnected { delivery, cause: cause.clone() }));
         }
         self.lose_turns(cause);
-    }
-}
-
-impl Fault {
-    /// The fault of a call that came after the end.
-    pub(crate) fn disconnected_before(cause: Disconnect) -> Self {
-        Self::Disconnected { delivery: Delivery::NotSent, cause }
     }
 }

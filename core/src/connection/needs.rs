@@ -64,6 +64,12 @@ impl Prepared {
 }
 
 impl Connection {
+    /// Whether the server is known to be of this version or a later one.
+    #[cfg(feature = "client")]
+    pub(crate) fn is_at_least(&self, since: &'static str) -> bool {
+        self.server.is_some() && self.unmet(&[Need { what: "", since }]).is_none()
+    }
+
     /// Checks what a request needs of a server that is known.
     pub(super) fn check(&self, request: &Prepared) -> Result<(), CallError> {
         let fault = match request.experimental {
