@@ -32,7 +32,9 @@ pub(crate) fn bounded(name: &str, scenario: impl FnOnce() + Send + 'static) {
         let _ = done.send(outcome);
     };
     thread::Builder::new().name(name.into()).spawn(run).expect("a thread");
-    match ended.recv_timeout(BOUND) {
+    // The long form of the cuts takes its time.
+    let bound = if crate::cut::every() { 60 * BOUND } else { BOUND };
+    match ended.recv_timeout(bound) {
         Ok(Ok(())) => {}
         Ok(Err(panic)) => panic::resume_unwind(panic),
         Err(RecvTimeoutError::Timeout) => panic!("{name} hangs"),
