@@ -88,11 +88,14 @@ fn serve(mut launch: Launch, command: &Command, clock: SystemClock, started: &St
     if !wait_with(launch.due(sleep), || until.get()) {
         return;
     }
-    let Process { stdin, stdout, owner, .. } = match process::spawn(command) {
+    let Process { stdin, stdout, owner, home, .. } = match process::spawn(command) {
         Ok(process) => process,
         Err(error) => return launch.fail(error.into()),
     };
     started.put(&owner);
+    if let Some(home) = &home {
+        launch.expect_home(home);
+    }
     match ThreadTransport::new(stdout, stdin, Some(owner)) {
         Ok(transport) => {
             let deadline = transport.deadline();

@@ -59,11 +59,14 @@ async fn serve(mut launch: Launch, command: Command, clock: SystemClock, started
     if !launch.due(sleep).await {
         return;
     }
-    let Process { stdin, stdout, owner, .. } = match process::spawn(&command) {
+    let Process { stdin, stdout, owner, home, .. } = match process::spawn(&command) {
         Ok(process) => process,
         Err(error) => return launch.fail(error.into()),
     };
     started.put(&owner);
+    if let Some(home) = &home {
+        launch.expect_home(home);
+    }
     let pipes = async_io::Async::new(stdout).and_then(|reader| Ok((reader, async_io::Async::new(stdin)?)));
     match pipes {
         Ok((reader, writer)) => drop(launch.drive(SmolTransport::new(reader, writer, clock, Some(owner))).await),

@@ -64,11 +64,14 @@ async fn serve(mut launch: Launch, command: Command, clock: SystemClock, started
     if !launch.due(tokio::time::sleep).await {
         return;
     }
-    let Process { stdin, stdout, owner, .. } = match process::spawn(&command) {
+    let Process { stdin, stdout, owner, home, .. } = match process::spawn(&command) {
         Ok(process) => process,
         Err(error) => return launch.fail(error.into()),
     };
     started.put(&owner);
+    if let Some(home) = &home {
+        launch.expect_home(home);
+    }
     let pipes = tokio::process::ChildStdout::from_std(stdout)
         .and_then(|reader| Ok((reader, tokio::process::ChildStdin::from_std(stdin)?)));
     match pipes {

@@ -9,6 +9,7 @@ use crate::{
 use std::{
     fmt,
     future::{Future, poll_fn},
+    path::Path,
     pin::pin,
     sync::Arc,
     task::{Context, Poll},
@@ -97,6 +98,14 @@ impl Launch {
     #[must_use]
     pub fn is_wanted(&self) -> bool {
         self.hub.as_ref().is_some_and(|hub| hub.read(|connection| !connection.wants_close_write()))
+    }
+
+    /// Says which home the server was started with, so that another in its handshake is noticed.
+    pub fn expect_home(&self, home: &Path) {
+        if let (Some(hub), Some(home)) = (&self.hub, home.to_str()) {
+            let home = home.to_owned();
+            hub.read(|connection| connection.expect_home(home));
+        }
     }
 
     /// Says that no server could be started. Whoever waits fails with this.

@@ -28,6 +28,8 @@ pub struct Config {
     pub limits: Limits,
     /// Bounds of time.
     pub timeouts: Timeouts,
+    /// The home (`CODEX_HOME`) that the server is expected to report in its handshake. Another is a diagnostic.
+    pub expected_home: Option<String>,
     /// When a server that died is replaced. `None`, the default: never.
     pub restart: Option<RestartPolicy>,
     /// Whether the server is a process whose end will be reported with `handle_exit`.
@@ -46,6 +48,7 @@ impl Default for Config {
             strict: false,
             limits: Limits::default(),
             timeouts: Timeouts::default(),
+            expected_home: None,
             restart: None,
             expects_exit: false,
         }

@@ -7,6 +7,7 @@ use crate::{
     launch::ExitReport,
     protocol::{ClientInfo, Initialize, InitializeCapabilities, InitializeResponse},
     time::Time,
+    turn::DiagnosticKind,
 };
 use alloc::{boxed::Box, string::String};
 use core::time::Duration;
@@ -27,7 +28,43 @@ pub struct ServerInfo {
     pub platform_os: String,
 }
 
+/// Whether a server's version is one that turnwire was tried with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Tried {
+    /// Newer than the newest. It probably works: what is new is passed through as it comes.
+    Newer,
+    /// Older than the oldest. What it lacks is refused.
+    Older,
+    /// Not known: the server does not say its version, or not as three numbers.
+    Unknown,
+    /// Within the range.
+    Yes,
+}
+
 impl ServerInfo {
+    /// The oldest version that turnwire was tried with.
+    pub const OLDEST_TRIED: &str = "0.133.0";
+    /// The newest version that turnwire was tried with, whatever its third number; the types are made from it.
+    pub const NEWEST_TRIED: &str = "0.163.0";
+
+    /// Whether its version lies between [`OLDEST_TRIED`](Self::OLDEST_TRIED) and [`NEWEST_TRIED`](Self::NEWEST_TRIED). If
+    /// not, there is a diagnostic too.
+    #[must_use]
+    pub fn tried(&self) -> Tried {
+        let parse = super::needs::Version::parse;
+        let (Some(version), Some(oldest), Some(newest)) =
+            (self.version.as_deref().and_then(parse), parse(Self::OLDEST_TRIED), parse(Self::NEWEST_TRIED))
+        else {
+            return Tried::Unknown;
+        };
+        match version {
+            version if version < oldest => Tried::Older,
+            version if version.minor() > newest.minor() => Tried::Newer,
+            _ => Tried::Yes,
+        }
+    }
+
     fn new(response: InitializeResponse) -> Self {
         let version = response.user_agent.split_once('/').map(|(_, rest)| rest.split(' ').next().unwrap_or(rest));
         Self {
@@ -200,6 +237,7 @@ impl Connection {
                         return;
                     }
                     self.link = Link::Ready;
+                    self.look_at_server();
                     self.refuse_what_is_too_new(now);
                     self.push_answer(br#"{"method":"initialized"}"#.to_vec());
                     self.events.push_back(Event::Ready);
@@ -219,6 +257,30 @@ impl Connection {
             // Who waits was promised an answer by now.
             self.finish_link();
         }
+    }
+
+    /// Reports what is odd about a server that has just said what it is.
+    fn look_at_server(&mut self) {
+        let Some(server) = &self.server else { return };
+        let version = (server.tried() != Tried::Yes).then(|| {
+            let version = server.version.as_deref().unwrap_or("unknown");
+            let (oldest, newest) = (ServerInfo::OLDEST_TRIED, ServerInfo::NEWEST_TRIED);
+            alloc::format!("the server's version is {version}; turnwire was tried with {oldest} to {newest}")
+        });
+        let home = self.config.expected_home.as_deref().filter(|home| *home != server.codex_home);
+        let home =
+            home.map(|home| alloc::format!("the server's home is {}, and {home} was asked for", server.codex_home));
+        let said = [(DiagnosticKind::UntriedVersion, version), (DiagnosticKind::OtherHome, home)];
+        for (kind, text) in said {
+            if let Some(text) = text {
+                self.diagnose(kind, text.as_bytes(), text.len() as u64);
+            }
+        }
+    }
+
+    /// Takes the home that the server is expected to report.
+    pub fn expect_home(&mut self, home: String) {
+        self.config.expected_home = Some(home);
     }
 
     /// Begins to end, unless that has begun: the first reason stays.

@@ -49,7 +49,7 @@ mod routing;
 mod turns;
 
 pub use config::{Config, Limits, RestartPolicy, Timeouts};
-pub use link::ServerInfo;
+pub use link::{ServerInfo, Tried};
 pub use needs::Prepared;
 pub use requests::RequestKey;
 pub use routing::Scope;

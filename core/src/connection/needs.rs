@@ -108,10 +108,16 @@ impl Connection {
 
 /// Three numbers. What comes after them, such as `-alpha.1`, does not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Version([u64; 3]);
+pub(super) struct Version([u64; 3]);
 
 impl Version {
-    fn parse(text: &str) -> Option<Self> {
+    /// The first two numbers.
+    pub(super) fn minor(self) -> (u64, u64) {
+        let [major, minor, _] = self.0;
+        (major, minor)
+    }
+
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let core = text.split(['-', '+']).next()?;
         let mut parts = core.split('.');
         let mut next = || parts.next()?.parse::<u64>().ok();
