@@ -5,7 +5,7 @@ pub use crate::{
         Effective, Event, Generation, Input, ItemEvent, PageError, Paged, Resume, ResumedBy, TreeEvent, TurnRequest,
         Unsubscribed, UsageEvent,
     },
-    connection::{Config, Counters, Limits, ServerInfo, Timeouts},
+    connection::{Config, Counters, Limits, RestartPolicy, ServerInfo, Timeouts, Tried},
     error::{
         CallError, ConnectError, Delivery, Disconnect, DisconnectReason, Error, Fault, Phase, RpcError, RpcErrorKind,
         SteerError, ThreadError, ThreadFault, TurnError,

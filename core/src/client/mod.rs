@@ -8,12 +8,15 @@
 //! Every future here may be dropped at any time. What that means is said with each; nothing is ever half sent.
 
 mod codex;
+mod connector;
 mod event;
 mod follow;
 mod hub;
 mod pages;
+mod restart;
 mod resume;
 mod retry;
+mod session;
 mod thread;
 mod thread_calls;
 mod threads;
@@ -21,6 +24,7 @@ mod tree;
 mod turn;
 
 pub use codex::{Codex, connect, connect_with_clock};
+pub use connector::{Connector, Launch, connect_lazily};
 pub use event::{Event, Events, ItemEvent, UsageEvent};
 pub use follow::Follow;
 pub use hub::Generation;

@@ -1,6 +1,11 @@
 //! Taking a thread up again.
 
-use super::{Codex, Thread, Turn, hub::Reply};
+use super::{
+    Codex, Thread, Turn,
+    hub::Reply,
+    session::Session,
+    threads::{about, ask, sort},
+};
 use crate::{
     connection::{Prepared, decode_response},
     error::ThreadError,
@@ -11,7 +16,7 @@ use crate::{
         ThreadStartResponse,
     },
 };
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// How long to wait before asking again whether another process has let go of a thread: at first, and at most.
 const WRITER_WAITS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
@@ -191,9 +196,10 @@ impl Codex {
         match (error, or_start) {
             (ThreadError::ActiveWriter { .. }, _) if or_fork => self.fork_instead(params).await,
             (ThreadError::NotMaterialized { .. } | ThreadError::NotFound { .. }, Some(start)) => {
-                let response = self.request(start).await?;
+                let session = self.session();
+                let response = ask(&session, start).await?;
                 let settings = Effective::from(&response);
-                Ok(self.resumed(ResumedBy::Starting, settings, response.thread, None))
+                Ok(resumed(&session, ResumedBy::Starting, settings, response.thread, None))
             }
             (error, _) => Err(error),
         }
@@ -202,7 +208,9 @@ impl Codex {
     async fn resume_once(&self, mut params: ThreadResume) -> Result<Resumed, ThreadError> {
         let thread = params.thread_id.clone();
         let asked = params.sandbox.clone();
-        let session = self.session();
+        // What the server can do is known then. If there is none, the request says so.
+        let _ = self.ready().await;
+        let session = &self.session();
         if params.exclude_turns.is_none() {
             // Without the turns, a page of the latest one says whether it runs. Servers that have no such page send all.
             let pages = session.hub.read(|connection| connection.takes_experimental("initialTurnsPage", "0.144.4"));
@@ -224,10 +232,10 @@ impl Codex {
         let running = running.map(|(turn, events)| Turn::adopt(session, turn, thread.clone(), Some(events)));
         let response = match outcome.and_then(|json| decode_response::<ThreadResume>(&json)) {
             Ok(response) => response,
-            Err(error) => return Err(self.sort(&thread, error).await),
+            Err(error) => return Err(sort(session, &thread, error).await),
         };
         let settings = Effective::from(&response);
-        let mut resumed = self.resumed(ResumedBy::Resuming, settings, response.thread, running);
+        let mut resumed = resumed(session, ResumedBy::Resuming, settings, response.thread, running);
         if let Some(asked) = asked {
             match compare(&asked, &resumed.settings.sandbox) {
                 Sandboxes::Same => {}
@@ -255,15 +263,22 @@ impl Codex {
         fork.runtime_workspace_roots = params.runtime_workspace_roots;
         fork.sandbox = params.sandbox;
         fork.service_tier = params.service_tier;
-        let response = self.about(&thread, fork).await?;
+        let session = self.session();
+        let response = about(&session, &thread, fork).await?;
         let settings = Effective::from(&response);
-        Ok(self.resumed(ResumedBy::Forking, settings, response.thread, None))
+        Ok(resumed(&session, ResumedBy::Forking, settings, response.thread, None))
     }
+}
 
-    fn resumed(&self, by: ResumedBy, settings: Effective, info: protocol::Thread, running: Option<Turn>) -> Resumed {
-        let thread = self.thread(info.id.clone());
-        Resumed { thread, by, settings, sandbox_not_taken: None, running, info }
-    }
+fn resumed(
+    session: &Arc<Session>,
+    by: ResumedBy,
+    settings: Effective,
+    info: protocol::Thread,
+    running: Option<Turn>,
+) -> Resumed {
+    let thread = Thread::new(Arc::clone(session), info.id.clone());
+    Resumed { thread, by, settings, sandbox_not_taken: None, running, info }
 }
 
 /// A sandbox in force beside the one that was asked for.

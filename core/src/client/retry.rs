@@ -15,8 +15,9 @@ impl Codex {
     /// # Cancel safety
     /// Dropping the future takes the alarm back.
     pub async fn pause(&self, duration: Duration) -> bool {
-        Alarm::new(self.session(), duration).await;
-        self.session().hub.read(|connection| connection.closed().is_none())
+        let session = self.session();
+        Alarm::new(&session, duration).await;
+        session.hub.read(|connection| connection.closed().is_none())
     }
 
     /// Does something again while the server refuses it for overload: any operation of this session, whose error says

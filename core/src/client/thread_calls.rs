@@ -1,17 +1,23 @@
 //! What can be asked of a thread beside turns.
 
-use super::{Follow, Pages, Thread, Turn, hub::Reply};
+use super::{
+    Follow, Pages, Thread, Turn,
+    hub::Reply,
+    threads::{about, sort},
+};
 use crate::{
     connection::{Prepared, Scope, TurnOptions, decode_response},
     error::{ThreadError, TurnError},
     id::TurnId,
     protocol::{
-        ReviewDelivery, ReviewStart, ReviewTarget, ThreadFork, ThreadGoal, ThreadGoalClear, ThreadGoalGet,
-        ThreadGoalSet, ThreadItemsList, ThreadReadResponse, ThreadRevert, ThreadRevertResponse, ThreadSetName,
-        ThreadSettingsUpdate, ThreadTurnsList, ThreadUnsubscribe, ThreadUnsubscribeStatus,
+        ReviewDelivery, ReviewStart, ReviewTarget, ThreadArchive, ThreadDelete, ThreadFork, ThreadGoal,
+        ThreadGoalClear, ThreadGoalGet, ThreadGoalSet, ThreadItemsList, ThreadRead, ThreadReadResponse, ThreadRevert,
+        ThreadRevertResponse, ThreadSetName, ThreadSettingsUpdate, ThreadTurnsList, ThreadUnsubscribe,
+        ThreadUnsubscribeStatus,
     },
     turn::TurnResult,
 };
+use std::sync::Arc;
 
 /// What came of [`Thread::unsubscribe`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +43,7 @@ impl Thread {
     /// # Cancel safety
     /// As for [`Codex::request`](super::Codex::request).
     pub async fn read(&self, include_turns: bool) -> Result<ThreadReadResponse, ThreadError> {
-        self.codex().thread_read(self.id(), include_turns).await
+        about(&self.session, self.id(), ThreadRead::new(self.id()).include_turns(include_turns)).await
     }
 
     /// Names the thread (`thread/name/set`). The server refuses a blank name.
@@ -48,7 +54,7 @@ impl Thread {
     /// # Cancel safety
     /// As for [`Codex::request`](super::Codex::request).
     pub async fn set_name(&self, name: impl Into<String>) -> Result<(), ThreadError> {
-        self.codex().about(self.id(), ThreadSetName::new(self.id(), name)).await.map(drop)
+        about(&self.session, self.id(), ThreadSetName::new(self.id(), name)).await.map(drop)
     }
 
     /// The turns of the thread (`thread/turns/list`), the latest first, with summaries of their items unless the params say
@@ -71,7 +77,8 @@ impl Thread {
     /// # Cancel safety
     /// As there.
     pub async fn fork(&self) -> Result<Thread, ThreadError> {
-        self.codex().thread_fork(ThreadFork::new(self.id())).await
+        let response = about(&self.session, self.id(), ThreadFork::new(self.id()).exclude_turns(true)).await?;
+        Ok(Thread::new(Arc::clone(&self.session), response.thread.id))
     }
 
     /// Drops a turn of the thread and all later ones (`thread/revert`).
@@ -82,7 +89,7 @@ impl Thread {
     /// # Cancel safety
     /// As for [`Codex::request`](super::Codex::request).
     pub async fn revert(&self, before: impl Into<TurnId>) -> Result<ThreadRevertResponse, ThreadError> {
-        self.codex().about(self.id(), ThreadRevert::new(self.id(), before)).await
+        about(&self.session, self.id(), ThreadRevert::new(self.id(), before)).await
     }
 
     /// Puts the thread away; see [`Codex::thread_archive`](super::Codex::thread_archive).
@@ -93,7 +100,7 @@ impl Thread {
     /// # Cancel safety
     /// As there.
     pub async fn archive(&self) -> Result<(), ThreadError> {
-        self.codex().thread_archive(self.id()).await
+        about(&self.session, self.id(), ThreadArchive::new(self.id())).await.map(drop)
     }
 
     /// Deletes the thread; see [`Codex::thread_delete`](super::Codex::thread_delete).
@@ -104,7 +111,7 @@ impl Thread {
     /// # Cancel safety
     /// As there.
     pub async fn delete(&self) -> Result<(), ThreadError> {
-        self.codex().thread_delete(self.id()).await
+        about(&self.session, self.id(), ThreadDelete::new(self.id())).await.map(drop)
     }
 
     /// Changes settings of the thread for its later turns (`thread/settings/update`, which is experimental). What is left
@@ -121,7 +128,7 @@ impl Thread {
     ) -> Result<(), ThreadError> {
         let mut params = set(ThreadSettingsUpdate::new(self.id()));
         params.thread_id = self.id().clone();
-        self.codex().about(self.id(), params).await.map(drop)
+        about(&self.session, self.id(), params).await.map(drop)
     }
 
     /// Compacts the thread's history (`thread/compact/start`) and waits for the end of that. It is a turn of its own, and
@@ -186,7 +193,7 @@ impl Thread {
     pub async fn goal_set(&self, set: impl FnOnce(ThreadGoalSet) -> ThreadGoalSet) -> Result<ThreadGoal, ThreadError> {
         let mut params = set(ThreadGoalSet::new(self.id()));
         params.thread_id = self.id().clone();
-        Ok(self.codex().about(self.id(), params).await?.goal)
+        Ok(about(&self.session, self.id(), params).await?.goal)
     }
 
     /// The goal of the thread, if it has one (`thread/goal/get`).
@@ -197,7 +204,7 @@ impl Thread {
     /// # Cancel safety
     /// As for [`Codex::request`](super::Codex::request).
     pub async fn goal_get(&self) -> Result<Option<ThreadGoal>, ThreadError> {
-        Ok(self.codex().about(self.id(), ThreadGoalGet::new(self.id())).await?.goal)
+        Ok(about(&self.session, self.id(), ThreadGoalGet::new(self.id())).await?.goal)
     }
 
     /// Takes the goal of the thread away (`thread/goal/clear`), and says whether there was one. A turn that runs for it runs
@@ -209,7 +216,7 @@ impl Thread {
     /// # Cancel safety
     /// As for [`Codex::request`](super::Codex::request).
     pub async fn goal_clear(&self) -> Result<bool, ThreadError> {
-        Ok(self.codex().about(self.id(), ThreadGoalClear::new(self.id())).await?.cleared)
+        Ok(about(&self.session, self.id(), ThreadGoalClear::new(self.id())).await?.cleared)
     }
 
     /// Follows the turns that begin on the thread from now on and that this session does not start itself.
@@ -258,7 +265,7 @@ impl Thread {
                 ThreadUnsubscribeStatus::NotSubscribed => Unsubscribed::NotSubscribed,
                 other => Unsubscribed::Other(other.as_str().into()),
             }),
-            Err(error) => Err(self.codex().sort(thread, error).await),
+            Err(error) => Err(sort(session, thread, error).await),
         }
     }
 }

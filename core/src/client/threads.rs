@@ -1,7 +1,8 @@
 //! A session's threads.
 
-use super::{Codex, PageError, Pages, Thread, pages::by_update};
+use super::{Codex, PageError, Pages, Thread, hub::Reply, pages::by_update, session::Session};
 use crate::{
+    connection::{Prepared, decode_response},
     error::{CallError, ThreadError, ThreadFault},
     id::ThreadId,
     protocol::{
@@ -9,6 +10,7 @@ use crate::{
         ThreadLoadedList, ThreadRead, ThreadReadResponse, ThreadStatus, ThreadUnarchive,
     },
 };
+use std::sync::Arc;
 
 impl Codex {
     /// All models that can be chosen (`model/list`), those included that are not offered by default if so asked.
@@ -73,8 +75,9 @@ impl Codex {
     pub async fn thread_fork(&self, mut params: ThreadFork) -> Result<Thread, ThreadError> {
         params.exclude_turns.get_or_insert(true);
         let source = params.thread_id.clone();
-        let response = self.about(&source, params).await?;
-        Ok(self.thread(response.thread.id))
+        let session = self.session();
+        let response = about(&session, &source, params).await?;
+        Ok(Thread::new(session, response.thread.id))
     }
 
     /// Reads a thread, loaded or stored, without taking part in it (`thread/read`).
@@ -90,7 +93,7 @@ impl Codex {
         include_turns: bool,
     ) -> Result<ThreadReadResponse, ThreadError> {
         let thread = thread.into();
-        self.about(&thread, ThreadRead::new(thread.clone()).include_turns(include_turns)).await
+        about(&self.session(), &thread, ThreadRead::new(thread.clone()).include_turns(include_turns)).await
     }
 
     /// Puts a thread away (`thread/archive`). A turn that runs on it is interrupted first. Newer servers archive a thread
@@ -103,7 +106,7 @@ impl Codex {
     /// As for [`request`](Self::request).
     pub async fn thread_archive(&self, thread: impl Into<ThreadId>) -> Result<(), ThreadError> {
         let thread = thread.into();
-        self.about(&thread, ThreadArchive::new(thread.clone())).await.map(drop)
+        about(&self.session(), &thread, ThreadArchive::new(thread.clone())).await.map(drop)
     }
 
     /// Brings an archived thread back (`thread/unarchive`). It is stored then, and not loaded: resume it to run turns.
@@ -115,8 +118,9 @@ impl Codex {
     /// As for [`request`](Self::request).
     pub async fn thread_unarchive(&self, thread: impl Into<ThreadId>) -> Result<Thread, ThreadError> {
         let thread = thread.into();
-        let response = self.about(&thread, ThreadUnarchive::new(thread.clone())).await?;
-        Ok(self.thread(response.thread.id))
+        let session = self.session();
+        let response = about(&session, &thread, ThreadUnarchive::new(thread.clone())).await?;
+        Ok(Thread::new(session, response.thread.id))
     }
 
     /// Deletes a thread (`thread/delete`). A turn that runs on it is interrupted first.
@@ -128,29 +132,41 @@ impl Codex {
     /// As for [`request`](Self::request).
     pub async fn thread_delete(&self, thread: impl Into<ThreadId>) -> Result<(), ThreadError> {
         let thread = thread.into();
-        self.about(&thread, ThreadDelete::new(thread.clone())).await.map(drop)
+        about(&self.session(), &thread, ThreadDelete::new(thread.clone())).await.map(drop)
     }
+}
 
-    /// Makes a request about a thread.
-    pub(super) async fn about<R: Request>(&self, thread: &ThreadId, params: R) -> Result<R::Response, ThreadError> {
-        match self.request(params).await {
-            Ok(response) => Ok(response),
-            Err(error) => Err(self.sort(thread, error).await),
-        }
+/// Makes a request about a thread.
+pub(super) async fn about<R: Request>(
+    session: &Arc<Session>,
+    thread: &ThreadId,
+    params: R,
+) -> Result<R::Response, ThreadError> {
+    match ask(session, params).await {
+        Ok(response) => Ok(response),
+        Err(error) => Err(sort(session, thread, error).await),
     }
+}
 
-    /// Sorts what a request about a thread met. Where the server's words fit a thread that never ran as well as one that
-    /// does not exist, it is asked which.
-    pub(super) async fn sort(&self, thread: &ThreadId, error: CallError) -> ThreadError {
-        if error.thread_fault() != Some(ThreadFault::NotStored) || error.method == ThreadUnarchive::METHOD {
-            return ThreadError::new(thread.clone(), error, false);
+/// Makes a request of this very server.
+pub(super) async fn ask<R: Request>(session: &Arc<Session>, params: R) -> Result<R::Response, CallError> {
+    let request = Prepared::new(&params)?;
+    drop(params);
+    let key = session.hub.command(|connection, now| connection.enter(now, request))?;
+    decode_response::<R>(&Reply::new(session, key).await?)
+}
+
+/// Sorts what a request about a thread met. Where the server's words fit a thread that never ran as well as one that does
+/// not exist, it is asked which.
+pub(super) async fn sort(session: &Arc<Session>, thread: &ThreadId, error: CallError) -> ThreadError {
+    if error.thread_fault() != Some(ThreadFault::NotStored) || error.method == ThreadUnarchive::METHOD {
+        return ThreadError::new(thread.clone(), error, false);
+    }
+    match ask(session, ThreadRead::new(thread.clone())).await {
+        Ok(read) if matches!(read.thread.status, ThreadStatus::NotLoaded) => {
+            // It can be read and was not found where the others are.
+            ThreadError::Archived { thread: thread.clone(), error }
         }
-        match self.request(ThreadRead::new(thread.clone())).await {
-            Ok(read) if matches!(read.thread.status, ThreadStatus::NotLoaded) => {
-                // It can be read and was not found where the others are.
-                ThreadError::Archived { thread: thread.clone(), error }
-            }
-            read => ThreadError::new(thread.clone(), error, read.is_ok()),
-        }
+        read => ThreadError::new(thread.clone(), error, read.is_ok()),
     }
 }

@@ -111,8 +111,8 @@ impl Connection {
     /// # Errors
     /// When the thread runs a turn that is known here.
     pub fn attach_turn(&mut self, thread: ThreadId, id: TurnId) -> Result<TurnKey, TurnError> {
-        if let Some(cause) = self.link.cause() {
-            return Err(TurnError::Start(CallError::new(ThreadResume::METHOD, Fault::disconnected_before(cause))));
+        if let Some(fault) = self.refusal() {
+            return Err(TurnError::Start(CallError::new(ThreadResume::METHOD, fault)));
         }
         if self.is_thread_busy(&thread) {
             return Err(TurnError::Busy(thread));

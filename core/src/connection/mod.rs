@@ -52,9 +52,9 @@ mod routing;
 mod turns;
 
 pub use alarms::AlarmKey;
-pub use config::{Config, Limits, Timeouts};
+pub use config::{Config, Limits, RestartPolicy, Timeouts};
 pub use follow::Followed;
-pub use link::ServerInfo;
+pub use link::{ServerInfo, Tried};
 pub use needs::Prepared;
 pub use requests::RequestKey;
 pub use routing::Scope;
@@ -211,6 +211,8 @@ pub struct Counters {
 pub struct Connection {
     config: Config,
     link: Link,
+    /// The generation of this connection and the one that stands in for it. Set only when it is over.
+    superseded: Option<(u64, u64)>,
     server: Option<ServerInfo>,
     framer: Framer,
     requests: Requests,
@@ -264,9 +266,18 @@ impl Connection {
     /// A connection that begins with its handshake.
     #[must_use]
     pub fn new(now: Time, config: Config) -> Self {
-        let mut connection = Self {
+        let mut connection = Self { link: Link::Connecting, ..Self::unstarted(config) };
+        connection.initialize(now);
+        connection
+    }
+
+    /// A connection without a server yet. What is asked of it waits until somebody [begins](Self::begin) it.
+    #[must_use]
+    pub fn unstarted(config: Config) -> Self {
+        Self {
             framer: Framer::new(config.limits.max_line),
-            link: Link::Connecting,
+            link: Link::Idle,
+            superseded: None,
             server: None,
             requests: Requests::new(),
             answers: VecDeque::new(),
@@ -292,9 +303,7 @@ impl Connection {
             diagnostics: VecDeque::new(),
             counters: Counters::default(),
             config,
-        };
-        connection.initialize(now);
-        connection
+        }
     }
 
     /// Takes bytes that the server wrote, cut anywhere.
@@ -454,8 +463,8 @@ impl Connection {
             method: &'a str,
             params: &'a P,
         }
-        if let Some(cause) = self.link.cause() {
-            return Err(CallError::new(String::from(method), Fault::disconnected_before(cause)));
+        if let Some(fault) = self.refusal() {
+            return Err(CallError::new(String::from(method), fault));
         }
         let line = serde_json::to_vec(&Line { method, params });
         let line =
@@ -703,8 +712,8 @@ impl Connection {
         purpose: Purpose,
         lane: Lane,
     ) -> Result<RequestKey, CallError> {
-        if let Some(cause) = self.link.cause() {
-            return Err(CallError::new(request.method, Fault::disconnected_before(cause)));
+        if let Some(fault) = self.refusal() {
+            return Err(CallError::new(request.method, fault));
         }
         self.check(&request)?;
         let limit = self.config.limits.max_queued_requests;
