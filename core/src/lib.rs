@@ -35,6 +35,9 @@ pub mod id;
 pub mod json;
 pub mod launch;
 pub mod protocol;
+#[cfg(doc)]
+#[doc = include_str!("../docs/python-parity.md")]
+pub mod python_parity {}
 pub mod retry;
 mod thread_error;
 pub mod time;

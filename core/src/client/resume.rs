@@ -65,7 +65,7 @@ impl Resume {
     }
 
     /// Asks for all turns of the thread with the answer. Without this they are left out where the server allows it, and
-    /// [`Thread::turns`] has them page by page.
+    /// [`Thread::history`] has them page by page.
     pub fn include_turns(mut self) -> Self {
         self.params.exclude_turns = Some(false);
         self

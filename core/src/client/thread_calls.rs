@@ -35,7 +35,7 @@ pub enum Unsubscribed {
 
 impl Thread {
     /// Reads the thread (`thread/read`), with all its turns if so asked. For long histories there is
-    /// [`turns`](Self::turns).
+    /// [`history`](Self::history).
     ///
     /// # Errors
     /// [`ThreadError::NotMaterialized`] when its turns are asked for and it has none; others as named there.
@@ -59,7 +59,7 @@ impl Thread {
 
     /// The turns of the thread (`thread/turns/list`), the latest first, with summaries of their items unless the params say
     /// otherwise.
-    pub fn turns(&self) -> Pages<ThreadTurnsList> {
+    pub fn history(&self) -> Pages<ThreadTurnsList> {
         Pages::new(self.codex(), ThreadTurnsList::new(self.id()))
     }
 

@@ -15,7 +15,7 @@ use turnwire_core::{
 
 impl Thread {
     /// Reads the thread (`thread/read`), with all its turns if so asked. For long histories there is
-    /// [`turns`](Self::turns).
+    /// [`history`](Self::history).
     ///
     /// # Errors
     /// [`ThreadError::NotMaterialized`] when its turns are asked for and it has none; others as named there.
@@ -33,8 +33,8 @@ impl Thread {
 
     /// The turns of the thread (`thread/turns/list`), the latest first, with summaries of their items unless the params say
     /// otherwise.
-    pub fn turns(&self) -> Pages<ThreadTurnsList> {
-        Pages::new(self.inner.turns())
+    pub fn history(&self) -> Pages<ThreadTurnsList> {
+        Pages::new(self.inner.history())
     }
 
     /// The items of the thread (`thread/items/list`), or of one turn if the params name one.

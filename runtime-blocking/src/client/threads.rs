@@ -52,7 +52,7 @@ impl Codex {
     /// this session listens. A turn that runs is copied as interrupted.
     ///
     /// The params name where to cut: `last_turn_id` keeps everything up to that turn. Unless they say otherwise the answer
-    /// leaves the turns out; [`Thread::turns`] has them.
+    /// leaves the turns out; [`Thread::history`] has them.
     ///
     /// # Errors
     /// [`ThreadError::NotMaterialized`] when no turn has run on the thread; others as named there.

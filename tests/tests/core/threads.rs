@@ -278,9 +278,10 @@ fn goal_turns_go_to_whoever_follows_from_their_first_event_on() {
     let follower = lab.connection.follow("T".into());
     assert_eq!(lab.connection.next_followed(follower), Followed::Pending);
     // One's own is not among them.
-    let (own, _) = lab.turn("T", "U");
+    let (own, reader) = lab.turn("T", "U");
     lab.notify("turn/started", started("T", "U"));
     lab.notify("turn/completed", completed("T", "U", "completed"));
+    lab.connection.unsubscribe(reader);
     lab.connection.release_turn(own);
     assert_eq!(lab.connection.next_followed(follower), Followed::Pending);
     lab.events.clear();

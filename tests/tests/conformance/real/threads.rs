@@ -120,7 +120,7 @@ scenario! {
         assert_eq!(after.turns, before.turns, "the source is unchanged");
         assert_eq!(wait!(fork.read(false)).expect("read").thread.forked_from_id.as_ref(), Some(source.id()));
 
-        let ids: Vec<_> = wait!(source.turns().with(|list| list.limit(1)).all()).expect("turns").into_iter().map(|turn| turn.id).collect();
+        let ids: Vec<_> = wait!(source.history().with(|list| list.limit(1)).all()).expect("turns").into_iter().map(|turn| turn.id).collect();
         let mut reversed: Vec<_> = before.turns.iter().map(|turn| turn.id.clone()).collect();
         reversed.reverse();
         assert_eq!(ids, reversed, "page by page, the latest first");
@@ -139,7 +139,7 @@ scenario! {
         wait!(source.run("two")).expect("completed");
         let cut = ThreadFork::new(source.id()).last_turn_id(first.clone());
         let cut = wait!(codex.thread_fork(cut)).expect("forked");
-        let turns = wait!(cut.turns().all()).expect("turns");
+        let turns = wait!(cut.history().all()).expect("turns");
         assert_eq!(turns.iter().map(|turn| &turn.id).collect::<Vec<_>>(), [&first]);
 
         let gate = Gate::new();
@@ -147,14 +147,14 @@ scenario! {
         let running = wait!(source.turn("three")).expect("a turn");
         assert!(gate.wait_reached(support::PATIENCE), "the model is asked");
         let fork = wait!(source.fork()).expect("forked in the middle of it");
-        let copied = wait!(fork.turns().with(|list| list.limit(1)).next()).expect("one").expect("a turn");
+        let copied = wait!(fork.history().with(|list| list.limit(1)).next()).expect("one").expect("a turn");
         assert_eq!(Some(&copied.id), running.id().as_ref());
         assert_eq!(copied.status, TurnStatus::Interrupted);
         gate.open();
         assert_eq!(wait!(running.result()).expect("completed").status, rt::State::Completed);
 
         wait!(fork.revert(copied.id)).expect("reverted");
-        assert_eq!(wait!(fork.turns().all()).expect("turns").len(), 2);
+        assert_eq!(wait!(fork.history().all()).expect("turns").len(), 2);
         wait!(codex.close());
     }
 }
@@ -447,7 +447,7 @@ scenario! {
         assert!(matches!(resumed.settings.sandbox, SandboxPolicy::ReadOnly(_)));
         assert!(resumed.sandbox_not_taken.is_none());
         assert!(resumed.info.turns.is_empty(), "the history is read by pages");
-        assert_eq!(wait!(resumed.thread.turns().with(|list| list.sort_direction(SortDirection::Asc)).all()).expect("turns").len(), 1);
+        assert_eq!(wait!(resumed.thread.history().with(|list| list.sort_direction(SortDirection::Asc)).all()).expect("turns").len(), 1);
         // Loaded now: a tighter one than asked for is told.
         let asked = rt::Resume::new(thread.id()).with(|params| params.sandbox(SandboxMode::WorkspaceWrite)).include_turns();
         let again = wait!(codex.thread_resume(asked)).expect("resumed");

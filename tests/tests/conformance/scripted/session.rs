@@ -124,7 +124,7 @@ scenario! {
         let next = Script::new().stored_thread(thread_id).turn(TurnPlan::new().text("On the second."));
         let server = series(&[dying.stored_thread(thread_id), next]);
         let codex = wait!(rt::spawn_with(&server.series_command(), restarting())).expect("connects");
-        let thread = wait!(codex.thread_resume(rt::protocol::ThreadResume::new(thread_id))).expect("a thread");
+        let thread = wait!(codex.thread_resume(rt::protocol::ThreadResume::new(thread_id))).expect("a thread").thread;
         let result = wait!(thread.run("Go.")).expect("runs on the second server");
         assert_eq!(result.final_response.as_deref(), Some("On the second."));
         assert_eq!((codex.generation().number(), thread.generation().number(), server.starts()), (2, 1, 2));

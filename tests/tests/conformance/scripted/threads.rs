@@ -90,13 +90,13 @@ scenario! {
         assert_ne!(fork.id(), source.id());
         wait!(fork.run("three")).expect("completed");
         assert_eq!(wait!(source.read(true)).expect("read").thread.turns, before);
-        assert_eq!(wait!(fork.turns().all()).expect("turns").len(), 3);
+        assert_eq!(wait!(fork.history().all()).expect("turns").len(), 3);
         let cut = wait!(codex.thread_fork(ThreadFork::new(source.id()).last_turn_id(first.clone()))).expect("forked");
-        let ids: Vec<_> = wait!(cut.turns().all()).expect("turns").into_iter().map(|turn| turn.id).collect();
+        let ids: Vec<_> = wait!(cut.history().all()).expect("turns").into_iter().map(|turn| turn.id).collect();
         assert_eq!(ids, [first]);
         let running = wait!(source.turn("wait")).expect("a turn");
         let fork = wait!(source.fork()).expect("forked");
-        let latest = wait!(fork.turns().next()).expect("one").expect("a turn");
+        let latest = wait!(fork.history().next()).expect("one").expect("a turn");
         assert_eq!((Some(latest.id), latest.status), (running.id(), TurnStatus::Interrupted));
         assert_eq!(server.received_of("thread/fork", 3)[0]["excludeTurns"], true);
         wait!(running.interrupt()).expect("taken");
