@@ -47,6 +47,9 @@ fn th_19_a_compaction_ends_with_its_own_turn_and_not_with_what_is_late_of_anothe
     assert_eq!(lab.connection.turn_state(key), Some(State::Starting));
     // A turn of a goal comes first, and compacts nothing.
     lab.notify("turn/started", started("T", "G"));
+    let message = json!({"threadId": "T", "turnId": "G", "item": {"type": "agentMessage", "id": "m", "text": "Hi"}});
+    lab.notify("item/completed", message);
+    lab.notify("item/completed", compaction_item("T", "U1"));
     lab.notify("turn/completed", completed("T", "G", "completed"));
     assert_eq!(lab.connection.turn_state(key), Some(State::Starting));
     lab.notify("turn/started", started("T", "C"));
