@@ -6,7 +6,7 @@
 
 use super::{Connection, Counters, Event, Limits, ServerRequestKey, refusals};
 use crate::{
-    envelope::{Keys, RpcId},
+    envelope::{JsonText, Keys, RpcId},
     error::RpcError,
     id::{ThreadId, TurnId},
     time::Time,
@@ -111,7 +111,7 @@ impl Connection {
         now: Time,
         line: &[u8],
         method: &str,
-        params: Option<&RawValue>,
+        params: Option<JsonText<'_>>,
         keys: &Keys<'_>,
         emitted_at_ms: Option<i64>,
     ) {
@@ -184,7 +184,7 @@ impl Connection {
             push(&mut turn.log, event, policy, &mut self.events, &mut self.counters);
         }
         if is_end {
-            let ended = turn.end_by_server(keys.status.as_deref(), params.unwrap_or(RawValue::NULL));
+            let ended = turn.end_by_server(keys.status.as_deref(), params.unwrap_or(JsonText::NULL));
             self.handle_turn_over(key, ended);
         } else {
             self.handle_evidence_of_turn(now, key);
@@ -258,6 +258,7 @@ impl Connection {
             }
         }
         self.counters.refused += 1;
+        let params = params.map(JsonText::from);
         let message = Incoming { method, params, keys, emitted_at_ms: None };
         let thread = keys.thread().map(ThreadId::from);
         let refused = Refused { id, notification: message.raw(thread, keys.turn().map(TurnId::from)) };
@@ -317,7 +318,7 @@ impl Connection {
 /// A notification or request on its way to whoever it is for.
 struct Incoming<'a> {
     method: &'a str,
-    params: Option<&'a RawValue>,
+    params: Option<JsonText<'a>>,
     keys: &'a Keys<'a>,
     emitted_at_ms: Option<i64>,
 }

@@ -2,7 +2,7 @@
 
 use super::{Connection, Event, Lane, Pending, Prepared, Purpose};
 use crate::{
-    envelope::Keys,
+    envelope::{JsonText, Keys},
     error::{CallError, Delivery, Disconnect, Fault, SteerError, TurnError, UsageError},
     id::{ThreadId, TurnId},
     json::Json,
@@ -239,7 +239,7 @@ impl Connection {
     /// end was missed.
     pub(super) fn handle_overtaken(&mut self, key: TurnKey) {
         let Some(turn) = self.turns.get_mut(&key).filter(|turn| turn.is_evident) else { return };
-        let ended = turn.end_by_server(None, RawValue::NULL);
+        let ended = turn.end_by_server(None, JsonText::NULL);
         self.handle_turn_over(key, ended);
     }
 

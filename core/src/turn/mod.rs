@@ -46,6 +46,7 @@ pub(crate) use report::{Collector, Ending};
 
 use crate::{
     connection::RequestKey,
+    envelope::JsonText,
     error::{CallError, Disconnect, Fault},
     id::{ItemId, ThreadId, TurnId},
     json::Json,
@@ -173,7 +174,7 @@ impl Turn {
     }
 
     /// Reads what a notification says about the turn's outcome.
-    pub(crate) fn collect(&mut self, method: &str, item: Option<&str>, params: &RawValue) {
+    pub(crate) fn collect(&mut self, method: &str, item: Option<&str>, params: JsonText<'_>) {
         if !self.is_held || self.state.is_end() {
             return;
         }
@@ -219,7 +220,7 @@ impl Turn {
     }
 
     /// Ends as the server says.
-    pub(crate) fn end_by_server(&mut self, status: Option<&str>, params: &RawValue) -> bool {
+    pub(crate) fn end_by_server(&mut self, status: Option<&str>, params: JsonText<'_>) -> bool {
         self.is_over_for_server = true;
         let cause = match status {
             Some("completed") => Cause::EndCompleted,
@@ -305,7 +306,7 @@ enum Member {
 }
 
 /// One member of an object, as it stands.
-fn member(params: &RawValue, wanted: Member) -> Option<&RawValue> {
+fn member(params: JsonText<'_>, wanted: Member) -> Option<&RawValue> {
     struct Find(Member);
 
     impl<'de> serde::de::Visitor<'de> for Find {
