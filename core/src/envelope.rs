@@ -13,9 +13,12 @@
 //! assert_eq!((&*method, keys.thread(), keys.turn()), ("turn/completed", Some("T"), Some("U")));
 //! ```
 
+mod reader;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod reference;
 mod scan;
+
+pub(crate) use reader::Reader;
 
 use crate::json::Json;
 use alloc::{borrow::Cow, boxed::Box};
@@ -76,21 +79,30 @@ impl Serialize for RpcId {
 ///
 /// `Debug` prints the length only, because the text may be the user's.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct JsonText<'a>(&'a str);
+pub struct JsonText<'a>(
+    /// Valid UTF-8, though not at hand as such.
+    &'a [u8],
+);
 
 impl<'a> JsonText<'a> {
     /// `null`.
-    pub(crate) const NULL: JsonText<'static> = JsonText("null");
+    pub(crate) const NULL: JsonText<'static> = JsonText(b"null");
 
     /// The text, without white space around it.
     #[must_use]
     pub fn get(self) -> &'a str {
+        core::str::from_utf8(self.0).unwrap_or_default()
+    }
+
+    /// The same as bytes.
+    #[must_use]
+    pub fn as_bytes(self) -> &'a [u8] {
         self.0
     }
 
     /// The same for serde, which wants to see for itself that it is JSON.
     fn raw(self) -> Option<&'a RawValue> {
-        serde_json::from_str(self.0).ok()
+        serde_json::from_slice(self.0).ok()
     }
 }
 
@@ -102,7 +114,7 @@ impl fmt::Debug for JsonText<'_> {
 
 impl<'a> From<&'a RawValue> for JsonText<'a> {
     fn from(raw: &'a RawValue) -> Self {
-        Self(raw.get())
+        Self(raw.get().as_bytes())
     }
 }
 
@@ -187,7 +199,10 @@ impl<'a> Envelope<'a> {
             Some(_) => return Err(NotAMessage::Noise),
         }
         let text = core::str::from_utf8(trimmed).map_err(|_| NotAMessage::Malformed)?;
-        let line = scan::line(text).map_err(|_| NotAMessage::Malformed)?;
+        Self::of_line(scan::line(text).map_err(|_| NotAMessage::Malformed)?)
+    }
+
+    fn of_line(line: scan::Line<'a>) -> Result<Self, NotAMessage> {
         let emitted_at_ms = line.emitted_at_ms;
         let message = match (line.method, line.id) {
             (Some(_), _) if line.has_unreadable_params => return Err(NotAMessage::Malformed),

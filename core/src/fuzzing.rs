@@ -140,6 +140,45 @@ pub fn scan(data: &[u8]) {
     crate::envelope::reference::check(&jsonish(data));
 }
 
+/// Lines that begin alike are read as each alone.
+///
+/// The data is such lines as it is. It also decides about lines that share the beginning of a delta, more or less.
+pub fn reader(data: &[u8]) {
+    crate::envelope::reference::check_all(data.split(|byte| *byte == b'\n'));
+    let mut lines: Vec<Vec<u8>> = Vec::new();
+    for piece in data.chunks(12) {
+        let [pick, rest @ ..] = piece else { continue };
+        const METHODS: [&str; 4] =
+            ["item/agentMessage/delta", "m", "item/\u{e9}/delta", "item/agentMessage/delt\\u0061"];
+        let method = METHODS.get(usize::from(pick & 3)).copied().unwrap_or_default();
+        let thread = ["01a20327-c2d1-7790-9481-4e4550c5cab5", "T", "01a20327-c2d1-7790-9481-4e4550c5cab6"]
+            .get(usize::from(pick >> 2 & 3))
+            .copied()
+            .unwrap_or("\\ud800");
+        let turn = if pick & 0x10 == 0 { "01a20327-c308-7080-9b4f-716295cf80a7" } else { "U" };
+        let item = if pick & 0x20 == 0 { "\"msg_171_1\"" } else { "{}" };
+        let mut line = Vec::from(
+            alloc::format!(
+                "{{\"method\":\"{method}\",\"params\":{{\"threadId\":\"{thread}\",\"turnId\":\"{turn}\",\"itemId\":{item},\"delta\":"
+            )
+            .as_bytes(),
+        );
+        // What ends it is an object whose first member lacks its name.
+        let end = jsonish(rest);
+        match end.iter().position(|byte| *byte == b':').filter(|_| pick & 0x40 == 0) {
+            Some(colon) => line.extend_from_slice(end.get(colon + 1..).unwrap_or_default()),
+            None => line.extend_from_slice(b"\"some \xc3\xa9 text\""),
+        }
+        if pick & 0x80 == 0 {
+            line.extend_from_slice(b"},\"emittedAtMs\":1795349155000");
+        }
+        line.extend_from_slice(b"}");
+        lines.push(line);
+    }
+    // Twice, so that each beginning has been seen when its line comes again.
+    crate::envelope::reference::check_all(lines.iter().chain(&lines).map(Vec::as_slice));
+}
+
 /// Text that is nearly always a message or close to one. Each byte of the data decides about one piece of it.
 #[must_use]
 pub fn jsonish(data: &[u8]) -> Vec<u8> {
@@ -617,8 +656,8 @@ impl Bench {
 pub type Body = fn(&[u8]);
 
 /// The bodies by the names of their targets, for whoever replays a corpus.
-pub const BODIES: [(&str, Body); 4] =
-    [("connection", connection), ("envelope", envelope), ("framer", framer), ("scan", scan)];
+pub const BODIES: [(&str, Body); 5] =
+    [("connection", connection), ("envelope", envelope), ("framer", framer), ("reader", reader), ("scan", scan)];
 
 /// One mutation of an input, decided by the seed: bytes changed, cut, doubled or taken from another input.
 #[must_use]

@@ -223,6 +223,7 @@ impl Connection {
     /// Something proved that the turn runs.
     pub(super) fn handle_evidence_of_turn(&mut self, now: Time, key: TurnKey) {
         let Some(turn) = self.turns.get_mut(&key) else { return };
+        // What is done here, `Turn::is_unmoved_by_evidence` knows of.
         turn.is_evident = true;
         if let Some(until) = turn.idle_until.take() {
             self.turn_timers.remove(&(until, key, TurnTimer::Idle));

@@ -1,6 +1,6 @@
 //! What [`scan`](super::scan) is to find, found with serde: slower, and plainer.
 
-use super::{Envelope, JsonText, Keys, Message, NotAMessage, RpcId};
+use super::{Envelope, JsonText, Keys, Message, NotAMessage, Reader, RpcId};
 use alloc::{borrow::Cow, string::String};
 use core::fmt;
 use serde::{
@@ -26,7 +26,7 @@ pub(crate) fn parse(line: &[u8]) -> Result<Envelope<'_>, NotAMessage> {
         }
         (Some(method), None, _, _) => {
             let keys = keys(wire.params).ok_or(NotAMessage::Malformed)?;
-            Message::Notification { method, params: wire.params.map(|raw| JsonText(raw.get())), keys }
+            Message::Notification { method, params: wire.params.map(|raw| JsonText::from(raw)), keys }
         }
         (None, Some(id), _, Some(error)) if error.get() != "null" => {
             Message::Failure { id: RpcId::parse(id.get()), error }
@@ -84,9 +84,21 @@ fn said<'e>(envelope: &'e Envelope<'_>) -> Said<'e> {
     }
 }
 
-/// Panics unless both ways to read a line find the same in it.
+/// Panics unless all ways to read a line find the same in it.
 pub(crate) fn check(line: &[u8]) {
-    let (scanned, read) = (Envelope::parse(line), parse(line));
+    compare(line, Envelope::parse(line));
+}
+
+/// Panics unless lines that are read one after the other are read as each alone.
+pub(crate) fn check_all<'l>(lines: impl IntoIterator<Item = &'l [u8]>) {
+    let mut reader = Reader::default();
+    for line in lines {
+        compare(line, reader.parse(line));
+    }
+}
+
+fn compare(line: &[u8], scanned: Result<Envelope<'_>, NotAMessage>) {
+    let read = parse(line);
     assert_eq!(
         scanned.as_ref().map(said),
         read.as_ref().map(said),

@@ -28,39 +28,128 @@ pub(super) struct Line<'a> {
 
 /// Reads a whole line.
 pub(super) fn line(text: &str) -> Result<Line<'_>, Bad> {
-    let mut scanner = Scanner { text, at: 0 };
+    let mut scanner = Scanner::new(text);
     let mut line = Line::default();
-    scanner.members(|scanner, name| {
-        match &*name.text().ok_or(Bad)? {
-            "method" => line.method = scanner.text()?,
-            "params" => {
-                line.keys = Keys::default();
-                line.has_unreadable_params = false;
-                let from = scanner.at;
-                if scanner.peek() == Some(b'{') {
-                    line.has_unreadable_params = !scanner.keys(&mut line.keys)?;
-                } else {
-                    scanner.skip()?;
-                }
-                line.params = Some(scanner.since(from));
-            }
-            "emittedAtMs" => line.emitted_at_ms = scanner.int()?,
-            "id" => line.id = Some(scanner.value()?),
-            "result" => line.result = Some(scanner.value()?),
-            "error" => line.error = Some(scanner.value()?),
-            _ => scanner.skip()?,
-        }
-        Ok(())
-    })?;
+    scanner.members(|scanner, name| line.member(scanner, name))?;
+    scanner.end()?;
+    Ok(line)
+}
+
+/// What is known of a line up to the value of `params.delta`. There are no other members there than those named here.
+pub(super) struct Seen<'a> {
+    pub(super) method: Option<Cow<'a, str>>,
+    /// Where the params begin.
+    pub(super) params: usize,
+    pub(super) keys: Keys<'a>,
+    /// How long it is.
+    pub(super) length: usize,
+}
+
+/// Reads on where `seen` ends.
+pub(super) fn rest_of_line<'a>(line: &'a [u8], seen: Seen<'a>) -> Result<Line<'a>, Bad> {
+    let rest = line.get(seen.length..).and_then(|rest| core::str::from_utf8(rest).ok()).ok_or(Bad)?;
+    let mut scanner = Scanner::new(rest);
+    let mut read = Line { method: seen.method, keys: seen.keys, ..Line::default() };
+    let (keys, mut nested) = (&mut read.keys, Nested::default());
     scanner.skip_space();
-    if scanner.at == text.len() { Ok(line) } else { Err(Bad) }
+    keys.delta = scanner.text()?;
+    scanner.rest_of_members(|scanner, name| nested.member(keys, scanner, name))?;
+    read.has_unreadable_params = !nested.finish(keys);
+    read.params = line.get(seen.params..seen.length + scanner.at).map(JsonText);
+    scanner.rest_of_members(|scanner, name| read.member(scanner, name))?;
+    scanner.end()?;
+    Ok(read)
 }
 
 /// Reads the keys of an object. `None` if it cannot be read through.
 pub(super) fn keys(text: &str) -> Option<Keys<'_>> {
-    let mut scanner = Scanner { text, at: 0 };
     let mut keys = Keys::default();
-    scanner.keys(&mut keys).is_ok_and(|is_readable| is_readable).then_some(keys)
+    Scanner::new(text).keys(&mut keys).is_ok_and(|is_readable| is_readable).then_some(keys)
+}
+
+impl<'a> Line<'a> {
+    #[inline]
+    fn member(&mut self, scanner: &mut Scanner<'a>, name: Quoted<'a>) -> Result<(), Bad> {
+        match &*name.text().ok_or(Bad)? {
+            "method" => self.method = scanner.text()?,
+            "params" => {
+                let from = scanner.at;
+                self.keys = Keys::default();
+                self.has_unreadable_params = false;
+                match scanner.peek() {
+                    Some(b'{') => self.has_unreadable_params = !scanner.keys(&mut self.keys)?,
+                    _ => scanner.skip()?,
+                }
+                self.params = Some(scanner.since(from));
+            }
+            "emittedAtMs" => self.emitted_at_ms = scanner.int()?,
+            "id" => self.id = Some(scanner.value()?),
+            "result" => self.result = Some(scanner.value()?),
+            "error" => self.error = Some(scanner.value()?),
+            _ => scanner.skip()?,
+        }
+        Ok(())
+    }
+}
+
+/// What was found beside the keys in an object in which keys are looked for.
+#[derive(Default)]
+struct Nested<'a> {
+    item: Option<Named<'a>>,
+    state: Option<Named<'a>>,
+    thread: Option<Named<'a>>,
+    turn: Option<Named<'a>>,
+    /// Whether there is a name that is no text.
+    is_unreadable: bool,
+}
+
+impl<'a> Nested<'a> {
+    #[inline]
+    fn member(&mut self, keys: &mut Keys<'a>, scanner: &mut Scanner<'a>, name: Quoted<'a>) -> Result<(), Bad> {
+        let Some(name) = name.text() else {
+            self.is_unreadable = true;
+            return scanner.skip();
+        };
+        match &*name {
+            "threadId" => keys.thread_id = scanner.text()?,
+            "turnId" => keys.turn_id = scanner.text()?,
+            "itemId" => keys.item_id = scanner.text()?,
+            "delta" => keys.delta = scanner.text()?,
+            "contentIndex" | "summaryIndex" => keys.index = scanner.int()?,
+            "conversationId" => keys.conversation_id = scanner.text()?,
+            "requestId" => keys.request_id = scanner.value()?.raw(),
+            "item" => self.item = Some(scanner.named()?),
+            "status" => self.state = Some(scanner.named()?),
+            "thread" => self.thread = Some(scanner.named()?),
+            "turn" => self.turn = Some(scanner.named()?),
+            _ => {
+                keys.has_others = true;
+                scanner.skip()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds to the keys what was found. Says whether every name is a text.
+    fn finish(self, keys: &mut Keys<'a>) -> bool {
+        let Self { item, state, thread, turn, is_unreadable } = self;
+        keys.has_others |= item.is_some() || state.is_some() || thread.is_some() || turn.is_some();
+        if let Some(item) = item {
+            keys.item_id = keys.item_id.take().or(item.id);
+        }
+        if let Some(thread) = thread {
+            keys.thread_id = keys.thread_id.take().or(thread.id);
+        }
+        if let Some(state) = state {
+            keys.status = state.kind;
+        }
+        if let Some(turn) = turn {
+            keys.turn_id = keys.turn_id.take().or(turn.id);
+            keys.root_turn_id = turn.root_turn_id;
+            keys.status = keys.status.take().or(turn.status);
+        }
+        !is_unreadable
+    }
 }
 
 /// A string as it stands, without its quotes.
@@ -102,6 +191,10 @@ struct Scanner<'a> {
 }
 
 impl<'a> Scanner<'a> {
+    fn new(text: &'a str) -> Self {
+        Self { text, at: 0 }
+    }
+
     #[inline]
     fn peek(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
@@ -109,7 +202,7 @@ impl<'a> Scanner<'a> {
 
     #[inline]
     fn since(&self, from: usize) -> JsonText<'a> {
-        JsonText(self.text.get(from..self.at).unwrap_or_default())
+        JsonText(self.text.as_bytes().get(from..self.at).unwrap_or_default())
     }
 
     #[inline]
@@ -128,82 +221,58 @@ impl<'a> Scanner<'a> {
         Ok(byte)
     }
 
-    /// Reads an object: at each of its members calls `member` with the name, at the beginning of the value.
+    /// The end of the text, but for white space.
+    fn end(&mut self) -> Result<(), Bad> {
+        self.skip_space();
+        if self.at == self.text.len() { Ok(()) } else { Err(Bad) }
+    }
+
+    /// Reads an object: at each of its members calls `read` with the name, at the beginning of the value.
     #[inline]
-    fn members(&mut self, mut member: impl FnMut(&mut Self, Quoted<'a>) -> Result<(), Bad>) -> Result<(), Bad> {
+    fn members(&mut self, mut read: impl FnMut(&mut Self, Quoted<'a>) -> Result<(), Bad>) -> Result<(), Bad> {
         if self.peek() != Some(b'{') {
             return Err(Bad);
         }
         self.at += 1;
-        let mut next = self.take()?;
-        if next == b'}' {
+        self.skip_space();
+        if self.peek() == Some(b'}') {
+            self.at += 1;
             return Ok(());
         }
+        self.member(&mut read)?;
+        self.rest_of_members(read)
+    }
+
+    /// Reads what is left of an object after the value of a member.
+    #[inline]
+    fn rest_of_members(&mut self, mut read: impl FnMut(&mut Self, Quoted<'a>) -> Result<(), Bad>) -> Result<(), Bad> {
         loop {
-            if next != b'"' {
-                return Err(Bad);
-            }
-            let name = self.quoted()?;
-            if self.take()? != b':' {
-                return Err(Bad);
-            }
-            self.skip_space();
-            member(self, name)?;
             match self.take()? {
-                b',' => next = self.take()?,
+                b',' => self.member(&mut read)?,
                 b'}' => return Ok(()),
                 _ => return Err(Bad),
             }
         }
     }
 
+    #[inline]
+    fn member(&mut self, read: &mut impl FnMut(&mut Self, Quoted<'a>) -> Result<(), Bad>) -> Result<(), Bad> {
+        if self.take()? != b'"' {
+            return Err(Bad);
+        }
+        let name = self.quoted()?;
+        if self.take()? != b':' {
+            return Err(Bad);
+        }
+        self.skip_space();
+        read(self, name)
+    }
+
     /// Reads the keys of an object. Says whether every name in it is a text.
     fn keys(&mut self, keys: &mut Keys<'a>) -> Result<bool, Bad> {
-        let mut is_readable = true;
-        let (mut item, mut thread, mut turn, mut state) = (None, None, None, None);
-        self.members(|scanner, name| {
-            let Some(name) = name.text() else {
-                is_readable = false;
-                return scanner.skip();
-            };
-            match &*name {
-                "threadId" => keys.thread_id = scanner.text()?,
-                "turnId" => keys.turn_id = scanner.text()?,
-                "itemId" => keys.item_id = scanner.text()?,
-                "delta" => keys.delta = scanner.text()?,
-                "contentIndex" | "summaryIndex" => keys.index = scanner.int()?,
-                "conversationId" => keys.conversation_id = scanner.text()?,
-                "requestId" => keys.request_id = scanner.value()?.raw(),
-                "item" => item = Some(scanner.named()?),
-                "status" => state = Some(scanner.named()?),
-                "thread" => thread = Some(scanner.named()?),
-                "turn" => turn = Some(scanner.named()?),
-                _ => {
-                    keys.has_others = true;
-                    scanner.skip()?;
-                }
-            }
-            Ok(())
-        })?;
-        if let Some(item) = item {
-            keys.has_others = true;
-            keys.item_id = keys.item_id.take().or(item.id);
-        }
-        if let Some(thread) = thread {
-            keys.has_others = true;
-            keys.thread_id = keys.thread_id.take().or(thread.id);
-        }
-        if let Some(state) = state {
-            keys.has_others = true;
-            keys.status = state.kind;
-        }
-        if let Some(turn) = turn {
-            keys.has_others = true;
-            keys.turn_id = keys.turn_id.take().or(turn.id);
-            keys.root_turn_id = turn.root_turn_id;
-            keys.status = keys.status.take().or(turn.status);
-        }
-        Ok(is_readable)
+        let mut nested = Nested::default();
+        self.members(|scanner, name| nested.member(keys, scanner, name))?;
+        Ok(nested.finish(keys))
     }
 
     /// Reads an object that keys are looked for in; anything else has none.
@@ -245,7 +314,7 @@ impl<'a> Scanner<'a> {
     /// Reads a value, and says what it is if it is a whole number.
     #[inline]
     fn int(&mut self) -> Result<Option<i64>, Bad> {
-        Ok(self.value()?.get().parse().ok())
+        Ok(whole(self.value()?.as_bytes()))
     }
 
     /// Reads a value.
@@ -424,6 +493,28 @@ impl<'a> Scanner<'a> {
     }
 }
 
+/// A whole number as JSON writes it.
+#[inline]
+pub(super) fn whole(digits: &[u8]) -> Option<i64> {
+    short_number(digits).or_else(|| core::str::from_utf8(digits).ok()?.parse().ok())
+}
+
+/// One to eighteen digits as a number: so many never overflow.
+#[inline]
+pub(super) fn short_number(digits: &[u8]) -> Option<i64> {
+    if !matches!(digits.len(), 1..=18) {
+        return None;
+    }
+    let (mut number, mut highest) = (0_i64, 0);
+    for digit in digits {
+        let digit = digit.wrapping_sub(b'0');
+        highest = digit.max(highest);
+        // What is no digit may be too large; then the sum is not wanted.
+        number = i64::wrapping_add(i64::wrapping_mul(number, 10), i64::from(digit));
+    }
+    (highest <= 9).then_some(number)
+}
+
 /// What is open: one bit for each level, set for an object.
 #[derive(Default)]
 struct Nesting {
@@ -472,7 +563,7 @@ const TOPS: u64 = ONES << 7;
 /// Where the next byte is that ends the plain part of a string: a quote, a backslash or a control character. The length
 /// of the text, if there is none.
 #[inline]
-fn special(bytes: &[u8], mut at: usize) -> usize {
+pub(super) fn special(bytes: &[u8], mut at: usize) -> usize {
     while let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
         let word = u64::from_le_bytes(*chunk);
         // A byte's top bit is set where the byte is small enough. Borrows only spoil bytes after the first.

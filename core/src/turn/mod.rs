@@ -219,6 +219,14 @@ impl Turn {
         }
     }
 
+    /// Whether a sign that it runs changes nothing any more: most events are no more than that.
+    pub(crate) fn is_unmoved_by_evidence(&self) -> bool {
+        self.is_evident
+            && self.idle_until.is_none()
+            && matches!(self.interrupt, Interrupt::Idle)
+            && self.state != State::TimedOut
+    }
+
     /// Ends as the server says.
     pub(crate) fn end_by_server(&mut self, status: Option<&str>, params: JsonText<'_>) -> bool {
         self.is_over_for_server = true;
