@@ -330,13 +330,12 @@ impl Connection {
     pub(super) fn replay_strays(&mut self, now: Time, key: TurnKey, strays: VecDeque<Box<[u8]>>) {
         let Some(thread) = self.turns.get(&key).map(|turn| turn.thread.clone()) else { return };
         for line in strays {
-            let Ok(Envelope { message: Message::Notification { method, params, keys }, emitted_at_ms }) =
-                Envelope::parse(&line)
-            else {
-                continue;
-            };
-            if keys.thread() == Some(thread.as_str()) {
-                self.replay_for_turn(now, key, &line, (&method, params, &keys, emitted_at_ms));
+            let is_theirs = matches!(
+                Envelope::parse(&line),
+                Ok(Envelope { message: Message::Notification { keys, .. }, .. }) if keys.thread() == Some(thread.as_str())
+            );
+            if is_theirs {
+                self.replay_for_turn(now, key, &line);
             }
         }
     }
