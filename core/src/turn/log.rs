@@ -147,7 +147,7 @@ impl EventLog {
             return false;
         }
         reader.told = false;
-        self.finished
+        self.finished || reader.ended
     }
 
     /// Whether nobody listens.

@@ -456,3 +456,31 @@ scenario! {
         wait!(codex.close());
     }
 }
+
+scenario! {
+    fn values_of_the_configuration_are_read_as_they_were_written() {
+        let Some(server) = real_server("values_of_the_configuration_are_read_as_they_were_written") else { return };
+        let provider = rt::ConfigValue::table([
+            ("name", rt::ConfigValue::from("say \"5\\\" é \u{7f}")),
+            ("base_url", "http://127.0.0.1:1/v1".into()),
+            ("wire_api", "responses".into()),
+            ("stream_max_retries", 3.into()),
+            ("http_headers", rt::ConfigValue::table([("X-A b.c", "1"), ("empty", "")])),
+        ]);
+        let command = server
+            .command()
+            .config_value("model_providers", rt::ConfigValue::table([("my.own provider", provider)]))
+            .config_value("project_doc_max_bytes", 123)
+            .config_value("model_verbosity", "low");
+        let codex = wait!(rt::spawn(&command)).expect("the server starts");
+        let config = wait!(codex.request_raw("config/read", json!({"includeLayers": false}))).expect("read");
+        let config: serde_json::Value = config.decode().expect("JSON");
+        let config = &config["config"];
+        let provider = &config["model_providers"]["my.own provider"];
+        assert_eq!(provider["name"], "say \"5\\\" é \u{7f}");
+        assert_eq!(provider["http_headers"], json!({"X-A b.c": "1", "empty": ""}));
+        assert_eq!((&provider["stream_max_retries"], &config["project_doc_max_bytes"]), (&json!(3), &json!(123)));
+        assert_eq!(config["model_verbosity"], "low");
+        wait!(codex.close());
+    }
+}
