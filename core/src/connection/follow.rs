@@ -209,6 +209,10 @@ impl Connection {
 impl Connection {
     /// Does what an answer asks for beside being handed out.
     pub(super) fn handle_after(&mut self, now: Time, key: RequestKey, outcome: &Result<Json, Fault>) {
+        if self.requests.delivery(key) != Delivery::Sent {
+            // An answer to what was never asked.
+            return;
+        }
         let Some(after) = self.afters.remove(&key) else { return };
         let Ok(json) = outcome else { return };
         match after {
