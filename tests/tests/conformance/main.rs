@@ -6,6 +6,7 @@
 
 #![allow(missing_docs, reason = "a test suite documents itself by the names of its tests")]
 #![allow(unused_macros, unused_imports, reason = "not every file of scenarios needs every macro and name")]
+#![allow(clippy::while_let_on_iterator, reason = "what is an iterator on threads is none elsewhere")]
 
 #[path = "../cut/mod.rs"]
 mod cut;
