@@ -100,7 +100,7 @@ impl Connection {
         detached: bool,
         options: &TurnOptions,
     ) -> Result<TurnKey, TurnError> {
-        let origin = if detached { Origin::Detached } else { Origin::Start };
+        let origin = if detached { Origin::Detached } else { Origin::Review };
         let key = self.enter_turn_as(now, thread, request, options, origin)?;
         self.strays.waiting += usize::from(detached);
         Ok(key)
@@ -302,7 +302,7 @@ impl Connection {
         let Some(turn) = self.turns.get_mut(&key).filter(|turn| matches!(turn.origin, Origin::Detached)) else {
             return VecDeque::new();
         };
-        turn.origin = Origin::Start;
+        turn.origin = Origin::Review;
         self.strays.waiting = self.strays.waiting.saturating_sub(1);
         if self.strays.waiting > 0 {
             return self.strays.lines.clone();

@@ -10,7 +10,7 @@ use crate::{
     error::RpcError,
     id::{ThreadId, TurnId},
     time::Time,
-    turn::{Delta, DeltaKind, EventLog, Policy, RawEvent, RawNotification, Refused, SubscriptionKey, TurnKey},
+    turn::{Delta, DeltaKind, EventLog, Origin, Policy, RawEvent, RawNotification, Refused, SubscriptionKey, TurnKey},
 };
 use alloc::{boxed::Box, collections::VecDeque, string::String};
 use bytes::Bytes;
@@ -206,7 +206,11 @@ impl Connection {
         if id.as_str() != named {
             if method == "turn/started" {
                 // A review runs under another id than its own, and says so.
-                let is_root = keys.root_turn_id.as_deref() == Some(id.as_str());
+                let is_root = match keys.root_turn_id.as_deref() {
+                    Some(root) => root == id.as_str(),
+                    // Servers before 0.163 do not say so.
+                    None => matches!(turn.origin, Origin::Review),
+                };
                 if is_root {
                     self.handle_evidence_of_turn(now, key);
                 } else {

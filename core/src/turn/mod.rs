@@ -114,7 +114,9 @@ pub(crate) enum Origin {
     },
     /// `review/start` on a thread of its own, which the answer names.
     Detached,
-    /// A request whose answer names the turn: `turn/start`, `review/start`.
+    /// `review/start`, whose answer names the turn. The server announces it under another id.
+    Review,
+    /// `turn/start`, whose answer names the turn.
     Start,
 }
 

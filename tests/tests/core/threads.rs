@@ -191,9 +191,13 @@ fn tu_21_an_inline_review_ends_under_the_id_that_its_answer_names() {
     lab.say(
         json!({"id": id, "result": {"reviewThreadId": "T", "turn": {"id": "R", "status": "inProgress", "items": []}}}),
     );
-    // It is announced under another id, which has no end of its own.
-    let started = json!({"threadId": "T", "turn": {"id": "S", "rootTurnId": "R", "status": "inProgress", "items": []}});
-    lab.notify("turn/started", started);
+    let item = json!({"type": "enteredReviewMode", "id": "i", "review": "Look."});
+    lab.notify("item/started", json!({"threadId": "T", "turnId": "R", "item": item}));
+    // It is announced under another id, which has no end of its own. Older servers do not say what it belongs to.
+    for root in [json!("R"), Value::Null] {
+        let turn = json!({"id": "S", "rootTurnId": root, "status": "inProgress", "items": []});
+        lab.notify("turn/started", json!({"threadId": "T", "turn": turn}));
+    }
     assert_eq!(lab.connection.turn_state(key), Some(State::Running));
     lab.notify("turn/completed", completed("T", "R", "completed"));
     assert_eq!(lab.connection.turn_state(key), Some(State::Completed));

@@ -44,6 +44,10 @@ scenario! {
             let ids: Vec<_> = listed.iter().map(|thread| &thread.id).collect();
             assert_eq!(ids, [expected], "archived: {archived}");
         }
+        // The oldest server resumes it all the same.
+        if server.version() == "0.133.0" {
+            return;
+        }
         let error = wait!(codex.thread_resume(rt::Resume::new(put_away.id()))).expect_err("archived");
         assert!(matches!(&error, ThreadError::Archived { thread, .. } if thread == put_away.id()), "{error:?}");
         let error = wait!(put_away.archive()).expect_err("twice");
@@ -124,6 +128,10 @@ scenario! {
         let mut reversed: Vec<_> = before.turns.iter().map(|turn| turn.id.clone()).collect();
         reversed.reverse();
         assert_eq!(ids, reversed, "page by page, the latest first");
+        // The oldest server has no list of items.
+        if server.version() == "0.133.0" {
+            return;
+        }
         let items = wait!(source.items().all()).expect("items");
         assert_eq!(items.len(), 4, "two questions and two answers");
         wait!(codex.close());
@@ -133,6 +141,10 @@ scenario! {
 scenario! {
     fn th_06_a_fork_ends_at_the_named_turn_and_has_a_running_one_as_interrupted() {
         let Some(server) = real_server("th_06_a_fork_ends_at_the_named_turn") else { return };
+        // The oldest server cannot cut a fork.
+        if server.version() == "0.133.0" {
+            return;
+        }
         let codex = wait!(rt::spawn(&server.command())).expect("the server starts");
         let source = wait!(codex.thread_start(server.thread_start())).expect("a thread");
         let first = wait!(source.run("one")).expect("completed").turn_id.expect("named");
@@ -162,6 +174,10 @@ scenario! {
 scenario! {
     fn th_11_a_thread_in_use_elsewhere_is_told_waited_for_or_forked_as_asked() {
         let Some(server) = real_server("th_11_a_thread_in_use_elsewhere") else { return };
+        // The oldest server does not say that a thread is in use.
+        if server.version() == "0.133.0" {
+            return;
+        }
         let holder = wait!(rt::spawn(&server.command())).expect("the server starts");
         let held = wait!(holder.thread_start(server.thread_start())).expect("a thread");
         wait!(held.run("Mine.")).expect("completed");
@@ -353,6 +369,10 @@ scenario! {
         let kinds: Vec<String> = result.items.iter().map(|item| item.kind().to_string()).collect();
         assert!(kinds.iter().any(|kind| kind == "exitedReviewMode"), "{kinds:?}");
 
+        if server.version() == "0.133.0" {
+            // It has no kinds of threads.
+            return;
+        }
         // The server does this for threads of the older kind only.
         let start = server.thread_start().history_mode(ThreadHistoryMode::Legacy);
         let thread = wait!(codex.thread_start(start)).expect("a thread");
@@ -446,7 +466,8 @@ scenario! {
         let resumed = wait!(codex.thread_resume(asked)).expect("resumed");
         assert!(matches!(resumed.settings.sandbox, SandboxPolicy::ReadOnly(_)));
         assert!(resumed.sandbox_not_taken.is_none());
-        assert!(resumed.info.turns.is_empty(), "the history is read by pages");
+        // The oldest server has no page of the latest turn, and sends all of them.
+        assert_eq!(resumed.info.turns.is_empty(), server.version() != "0.133.0", "the history is read by pages");
         assert_eq!(wait!(resumed.thread.history().with(|list| list.sort_direction(SortDirection::Asc)).all()).expect("turns").len(), 1);
         // Loaded now: a tighter one than asked for is told.
         let asked = rt::Resume::new(thread.id()).with(|params| params.sandbox(SandboxMode::WorkspaceWrite)).include_turns();
