@@ -72,7 +72,8 @@ impl CallError {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum ThreadError {
-    /// Another process holds the thread, and has to let go of it first. Nothing was done to it.
+    /// Another process holds the thread, and has to let go of it first. Nothing was done to it. Servers before 0.154 do not
+    /// say so, and let two processes write one thread.
     ActiveWriter {
         /// The thread.
         thread: ThreadId,
