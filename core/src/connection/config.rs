@@ -24,6 +24,9 @@ pub struct Config {
     pub assume_version: Option<String>,
     /// Whether a line that looks like JSON and is none ends the connection. Off by default: it is a diagnostic.
     pub strict: bool,
+    /// Whether every line of both directions is kept for [`Connection::poll_tap`](super::Connection::poll_tap), and what else
+    /// moves the connection. Off by default.
+    pub tap: bool,
     /// Bounds of memory and number.
     pub limits: Limits,
     /// Bounds of time.
@@ -42,6 +45,7 @@ impl Default for Config {
             opt_out_notifications: Vec::new(),
             assume_version: None,
             strict: false,
+            tap: false,
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             expects_exit: false,
@@ -87,6 +91,8 @@ pub struct Limits {
     pub max_diagnostics: usize,
     /// How many bytes of answers may wait for a server that does not read. Past that, the connection ends.
     pub max_unsent_bytes: usize,
+    /// How many bytes of records may wait to be taken, when there is a tap. Past that records are lost, and counted.
+    pub max_tap_bytes: usize,
 }
 
 impl Default for Limits {
@@ -100,12 +106,13 @@ impl Default for Limits {
             max_unread_bytes: 64 * 1024 * 1024,
             max_diagnostics: 64,
             max_unsent_bytes: 64 * 1024 * 1024,
+            max_tap_bytes: 64 * 1024 * 1024,
         }
     }
 }
 
 /// Bounds of time. Every one is finite, except that a turn runs as long as it runs unless the caller sets a deadline.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timeouts {
     /// From the start of the connection to the answer to `initialize`.

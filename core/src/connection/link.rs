@@ -6,6 +6,7 @@ use crate::{
     json::Json,
     launch::ExitReport,
     protocol::{ClientInfo, Initialize, InitializeCapabilities, InitializeResponse},
+    record::Step,
     time::Time,
 };
 use alloc::{boxed::Box, string::String};
@@ -100,6 +101,7 @@ impl Connection {
         if self.link.is_over() {
             return;
         }
+        self.tap(now, || Step::Close { within });
         self.drain(now, DisconnectReason::ClosedByCaller);
         if let Link::Draining(draining) = &mut self.link {
             draining.until = now + within;

@@ -46,6 +46,7 @@ mod needs;
 mod refusals;
 mod requests;
 mod routing;
+mod tap;
 mod turns;
 
 pub use config::{Config, Limits, Timeouts};
@@ -57,6 +58,7 @@ pub use turns::TurnOptions;
 #[cfg(feature = "client")]
 pub(crate) use turns::steered;
 
+use crate::record::Step;
 use crate::{
     envelope::{Envelope, Keys, Message, NotAMessage, RpcId},
     error::{CallError, Disconnect, DisconnectReason, Fault, RpcError},
@@ -69,6 +71,7 @@ use crate::{
 };
 use alloc::{
     borrow::Cow,
+    boxed::Box,
     collections::{BTreeMap, BTreeSet, VecDeque},
     string::String,
     vec::Vec,
@@ -186,8 +189,14 @@ pub struct Counters {
     pub merged: u64,
     /// Deltas that were left out.
     pub left_out: u64,
+    /// Records of the tap that found no room.
+    pub tap_lost: u64,
     /// Requests in the table now.
     pub requests: usize,
+    /// Those of them that were sent and are not answered.
+    pub pending: usize,
+    /// Those of them that wait to be sent.
+    pub queued: usize,
     /// Turns in the table now.
     pub turns: usize,
     /// Threads in the table now.
@@ -228,6 +237,8 @@ pub struct Connection {
     events: VecDeque<Event>,
     diagnostics: VecDeque<Diagnostic>,
     counters: Counters,
+    /// Set if and only if what is said and heard is to be kept.
+    tap: Option<Box<tap::Tap>>,
 }
 
 impl fmt::Debug for Connection {
@@ -265,6 +276,7 @@ impl Connection {
             events: VecDeque::new(),
             diagnostics: VecDeque::new(),
             counters: Counters::default(),
+            tap: config.tap.then(|| tap::Tap::new(config.limits.max_tap_bytes)),
             config,
         };
         connection.initialize(now);
@@ -277,6 +289,7 @@ impl Connection {
         // The framer lends out its lines, so it stands apart while they are handled.
         let mut framer = core::mem::replace(&mut self.framer, Framer::new(0));
         while let Some(frame) = framer.next_frame(&mut bytes) {
+            self.tap_frame(now, &frame);
             self.handle_frame(now, frame);
             if self.answers_bytes > self.config.limits.max_unsent_bytes {
                 let waiting = self.answers_bytes;
@@ -291,26 +304,31 @@ impl Connection {
     pub fn handle_eof(&mut self, now: Time) {
         let mut framer = core::mem::replace(&mut self.framer, Framer::new(0));
         if let Some(frame) = framer.finish() {
+            self.tap_frame(now, &frame);
             self.handle_frame(now, frame);
         }
+        self.tap(now, || Step::Eof);
         self.drain(now, DisconnectReason::Eof);
         self.note_eof();
     }
 
     /// Takes the end of the server's process. Output that is still on its way is waited for, within bounds.
     pub fn handle_exit(&mut self, now: Time, report: ExitReport) {
+        self.tap(now, || Step::Exit(report.clone()));
         self.drain(now, DisconnectReason::Exited);
         self.note_exit(report);
     }
 
     /// Takes what is known of the server's process while its end is not: for errors that cannot wait for it.
     pub fn handle_evidence(&mut self, report: ExitReport) {
+        self.tap_untimed(|| Step::Evidence(report.clone()));
         self.note_evidence(report);
     }
 
     /// Takes the failure of the transport. [`DisconnectReason::DriverDropped`] ends everything at once; after any other
     /// failure the server's last words and its exit are waited for, within bounds.
     pub fn handle_disconnect(&mut self, now: Time, reason: DisconnectReason) {
+        self.tap(now, || Step::Disconnect(reason.clone()));
         let at_once = matches!(reason, DisconnectReason::DriverDropped);
         self.drain(now, reason);
         if at_once {
@@ -320,6 +338,9 @@ impl Connection {
 
     /// Takes that time has passed. Early calls do nothing.
     pub fn handle_timeout(&mut self, now: Time) {
+        if self.tap.is_some() && self.poll_timeout().is_some_and(|timeout| timeout.at <= now) {
+            self.tap(now, || Step::Timeout);
+        }
         while let Some((key, fault)) = self.requests.expire(now) {
             self.settle_request(now, key, Err(fault));
         }
@@ -344,6 +365,7 @@ impl Connection {
             if self.link.is_over() {
                 break;
             }
+            let start = out.len();
             // Before the handshake nothing goes out but `initialize`.
             let answer = if self.is_ready() { self.answers.pop_front() } else { None };
             if let Some(line) = answer {
@@ -352,6 +374,7 @@ impl Connection {
             } else if !self.requests.send_next(now, self.window(), self.urgent_window(), out) {
                 break;
             }
+            self.tap_sent(now, out, start);
         }
         out.len() > before
     }
@@ -455,6 +478,7 @@ impl Connection {
 
     /// Gives a request up because nobody waits any more. If it was not sent, it never is.
     pub fn abandon(&mut self, key: RequestKey) {
+        self.tap_untimed(|| Step::Abandon { request: key.0 });
         self.requests.abandon(key);
     }
 
@@ -529,6 +553,9 @@ impl Connection {
         let threads: usize = self.threads.values().map(|entry| entry.log.bytes()).sum();
         Counters {
             requests: self.requests.len(),
+            pending: self.requests.pending(),
+            queued: self.requests.queued(),
+            tap_lost: self.tap.as_ref().map_or(0, |tap| tap.lost()),
             turns: self.turns.len(),
             threads: self.threads.len(),
             subscriptions: self.subscriptions.len(),

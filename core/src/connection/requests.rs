@@ -322,6 +322,11 @@ impl Requests {
         self.normal.len() + self.urgent.len()
     }
 
+    /// Requests that were sent and are not answered.
+    pub(crate) fn pending(&self) -> usize {
+        self.in_flight + self.urgent_in_flight
+    }
+
     /// All requests in the table.
     pub(crate) fn len(&self) -> usize {
         self.slots.len()
