@@ -3,6 +3,7 @@
 //! Everything that waits waits here, for one thing only: "look again". Wakers are collected under the lock and woken
 //! after it is released, so that whoever wakes up at once finds the lock free.
 
+use super::{trace, watch::Watch};
 use crate::{
     client::Clock,
     connection::{Config, Connection, Event, RequestKey},
@@ -50,7 +51,8 @@ pub struct Generation(pub(crate) u64);
 /// A connection that several threads or tasks share.
 pub(crate) struct Hub {
     shared: Mutex<Shared>,
-    clock: Arc<dyn Clock>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) watch: Watch,
 }
 
 struct Shared {
@@ -74,6 +76,7 @@ pub(crate) enum Wait {
 
 impl Hub {
     pub(crate) fn new(config: Config, clock: Arc<dyn Clock>) -> Self {
+        let watch = Watch::new(&config);
         let connection = Connection::new(clock.now(), config);
         Self {
             shared: Mutex::new(Shared {
@@ -85,6 +88,7 @@ impl Hub {
                 driver: None,
             }),
             clock,
+            watch,
         }
     }
 
@@ -95,7 +99,19 @@ impl Hub {
 
     /// Does something to the connection that the driver has to act on.
     pub(crate) fn command<R>(&self, act: impl FnOnce(&mut Connection, Time) -> R) -> R {
-        self.act(act, |shared, wakes| wakes.extend(shared.driver.take()))
+        let trace = self.watch.trace_context();
+        let traced = |connection: &mut Connection, now| {
+            let is_traced = trace.is_some();
+            if is_traced {
+                connection.set_trace_context(trace);
+            }
+            let result = act(connection, now);
+            if is_traced {
+                connection.set_trace_context(None);
+            }
+            result
+        };
+        self.act(traced, |shared, wakes| wakes.extend(shared.driver.take()))
     }
 
     /// Does something to the connection as its driver, who wants to be woken by the next command.
@@ -147,7 +163,9 @@ impl Hub {
         let result = act(&mut shared.connection, now);
         about_driver(&mut shared, &mut wakes.0);
         shared.collect(&*self.clock, &mut wakes.0);
+        let noticed = self.watch.notice(&shared.connection);
         drop(shared);
+        self.watch.tell(noticed);
         result
     }
 
@@ -213,11 +231,13 @@ pub(crate) struct Reply {
     pub(crate) session: Arc<Session>,
     /// Set until the answer was fetched.
     key: Option<RequestKey>,
+    trace: trace::Request,
 }
 
 impl Reply {
     pub(crate) fn new(session: &Arc<Session>, key: RequestKey) -> Self {
-        Self { session: Arc::clone(session), key: Some(key) }
+        let trace = trace::Request::new(&session.hub, key);
+        Self { session: Arc::clone(session), key: Some(key), trace }
     }
 }
 
@@ -230,7 +250,8 @@ impl Future for Reply {
             Some(outcome) => Poll::Ready(outcome),
             None => Poll::Pending,
         });
-        if found.is_ready() {
+        if let Poll::Ready(outcome) = &found {
+            self.trace.ended(outcome);
             self.key = None;
         }
         found

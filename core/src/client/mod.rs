@@ -10,14 +10,19 @@
 mod codex;
 mod event;
 mod hub;
+mod record;
 mod thread;
+mod trace;
 mod turn;
+mod watch;
 
 pub use codex::{Codex, connect, connect_with_clock};
 pub use event::{Event, Events, ItemEvent, UsageEvent};
 pub use hub::Generation;
+pub use record::{Recorder, Sink};
 pub use thread::Thread;
 pub use turn::{Input, Turn, TurnRequest};
+pub use watch::{StartTimings, Timings, TraceSource};
 
 pub(crate) use hub::Hub;
 

@@ -27,6 +27,13 @@ pub struct Config {
     /// Whether every line of both directions is kept for [`Connection::poll_tap`](super::Connection::poll_tap), and what else
     /// moves the connection. Off by default.
     pub tap: bool,
+    /// Who records the connection, from its handshake on.
+    #[cfg(feature = "client")]
+    pub recorder: Option<crate::client::Recorder>,
+    /// Where requests have their trace context from; `None`: they carry none. It is asked on the caller's thread, under no
+    /// lock, when a request or a turn is made. The handshake, and interrupts that had to be held back, carry none.
+    #[cfg(feature = "client")]
+    pub trace_source: Option<crate::client::TraceSource>,
     /// Bounds of memory and number.
     pub limits: Limits,
     /// Bounds of time.
@@ -46,6 +53,10 @@ impl Default for Config {
             assume_version: None,
             strict: false,
             tap: false,
+            #[cfg(feature = "client")]
+            recorder: None,
+            #[cfg(feature = "client")]
+            trace_source: None,
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             expects_exit: false,
@@ -54,6 +65,15 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Whether anybody wants what is said to be kept.
+    pub(crate) fn wants_tap(&self) -> bool {
+        #[cfg(feature = "client")]
+        let is_recorded = self.recorder.is_some();
+        #[cfg(not(feature = "client"))]
+        let is_recorded = false;
+        self.tap || is_recorded
+    }
+
     /// The default, under the client's own name and version.
     #[must_use]
     pub fn new(client_name: impl Into<String>, client_version: impl Into<String>) -> Self {

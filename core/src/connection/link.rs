@@ -141,6 +141,7 @@ impl Connection {
                         return;
                     }
                     self.link = Link::Ready;
+                    self.handshake_took = self.opened.map(|opened| now.since(opened));
                     self.refuse_what_is_too_new(now);
                     self.push_answer(br#"{"method":"initialized"}"#.to_vec());
                     self.events.push_back(Event::Ready);

@@ -43,6 +43,7 @@
 mod config;
 mod link;
 mod needs;
+mod propagation;
 mod refusals;
 mod requests;
 mod routing;
@@ -52,6 +53,7 @@ mod turns;
 pub use config::{Config, Limits, Timeouts};
 pub use link::ServerInfo;
 pub use needs::Prepared;
+pub use propagation::TraceContext;
 pub use requests::RequestKey;
 pub use routing::Scope;
 pub use turns::TurnOptions;
@@ -239,6 +241,12 @@ pub struct Connection {
     counters: Counters,
     /// Set if and only if what is said and heard is to be kept.
     tap: Option<Box<tap::Tap>>,
+    /// When the first line, which is `initialize`, was handed over.
+    opened: Option<Time>,
+    /// From there to its answer.
+    handshake_took: Option<core::time::Duration>,
+    /// How many diagnostics there were.
+    diagnosed: u64,
 }
 
 impl fmt::Debug for Connection {
@@ -276,7 +284,10 @@ impl Connection {
             events: VecDeque::new(),
             diagnostics: VecDeque::new(),
             counters: Counters::default(),
-            tap: config.tap.then(|| tap::Tap::new(config.limits.max_tap_bytes)),
+            tap: config.wants_tap().then(|| tap::Tap::new(config.limits.max_tap_bytes)),
+            opened: None,
+            handshake_took: None,
+            diagnosed: 0,
             config,
         };
         connection.initialize(now);
@@ -374,6 +385,7 @@ impl Connection {
             } else if !self.requests.send_next(now, self.window(), self.urgent_window(), out) {
                 break;
             }
+            self.opened.get_or_insert(now);
             self.tap_sent(now, out, start);
         }
         out.len() > before
@@ -562,6 +574,24 @@ impl Connection {
             unread_bytes: self.log.bytes() + turns + threads,
             ..self.counters
         }
+    }
+
+    /// From handing `initialize` over to its answer; `None` before the handshake is done.
+    #[must_use]
+    pub fn handshake_took(&self) -> Option<core::time::Duration> {
+        self.handshake_took
+    }
+
+    /// How many diagnostics there were, those that are not remembered any more included.
+    #[must_use]
+    pub fn diagnosed(&self) -> u64 {
+        self.diagnosed
+    }
+
+    /// The method of a request that was not fetched yet.
+    #[must_use]
+    pub fn method_of(&self, key: RequestKey) -> Option<Cow<'static, str>> {
+        self.requests.method_of(key)
     }
 
     /// The last diagnostics, oldest first; see [`Limits::max_diagnostics`].
@@ -768,6 +798,7 @@ impl Connection {
     }
 
     fn diagnose(&mut self, kind: DiagnosticKind, line: &[u8], length: u64) {
+        self.diagnosed += 1;
         let head = String::from_utf8_lossy(line.get(..DIAGNOSTIC_HEAD.min(line.len())).unwrap_or_default());
         let diagnostic = Diagnostic { kind, head: head.into(), length };
         if self.diagnostics.len() >= self.config.limits.max_diagnostics {

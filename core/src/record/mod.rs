@@ -61,6 +61,8 @@ mod words;
 pub use compare::{Difference, Sameness, difference};
 pub use format::{FORMAT, FormatError, Header, Recording};
 pub use redact::Redactor;
+#[cfg(feature = "tracing")]
+pub(crate) use redact::is_method;
 pub use replay::{Divergence, Replay, Replayed, ReplayedEvent};
 pub use rewrite::with_id;
 

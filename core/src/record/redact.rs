@@ -355,6 +355,12 @@ fn is_word(name: &str, word: &str) -> bool {
     spells(member(name)) || spells(framing(name))
 }
 
+/// Whether a schema knows this method.
+#[cfg(feature = "tracing")]
+pub(crate) fn is_method(method: &str) -> bool {
+    is_word("method", method)
+}
+
 /// As many `x` as the text has characters.
 fn blank(text: &str) -> String {
     core::iter::repeat_n('x', text.chars().count()).collect()

@@ -13,7 +13,10 @@ use std::{
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
-use turnwire_core::launch::{CloseLadder, Command, ExitReport, Forced};
+use turnwire_core::{
+    client::StartTimings,
+    launch::{CloseLadder, Command, ExitReport, Forced},
+};
 
 /// How many different wakers wait for one end. With more, the oldest is woken early and has to ask again.
 const MAX_WAKERS: usize = 64;
@@ -51,6 +54,7 @@ struct Shared {
     group: Group,
     ladder: CloseLadder,
     started: Instant,
+    timings: StartTimings,
     tail: Arc<Tail>,
     life: Mutex<Life>,
     /// Told when `collected`, `kill_asked` or `report` changes.
@@ -76,7 +80,12 @@ struct Life {
 
 impl Owner {
     /// Takes over a child. If its threads cannot be started, the child is killed and collected.
-    pub(super) fn start(mut child: Child, stderr: ChildStderr, command: &Command) -> io::Result<Self> {
+    pub(super) fn start(
+        mut child: Child,
+        stderr: ChildStderr,
+        command: &Command,
+        timings: StartTimings,
+    ) -> io::Result<Self> {
         let Some(group) = Group::of(&child) else {
             sys::end_now(&mut child);
             return Err(io::Error::other("the child has an impossible process id"));
@@ -99,6 +108,7 @@ impl Owner {
             group,
             ladder: command.close_ladder,
             started: Instant::now(),
+            timings,
             tail,
             life: Mutex::new(Life {
                 child,
@@ -119,6 +129,12 @@ impl Owner {
             return Err(e);
         }
         Ok(Self { handle: Arc::new(Handle { shared }) })
+    }
+
+    /// How long it took to find the program and to start it.
+    #[must_use]
+    pub fn start_timings(&self) -> StartTimings {
+        self.handle.shared.timings
     }
 
     /// Asks for the end, by the rungs of the command's [`CloseLadder`], and returns at once. Asking again changes nothing.
