@@ -250,9 +250,9 @@ fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Codex {
-    /// Records this connection from now on. To have the handshake too, without which a recording cannot be replayed, give the
-    /// recorder to [`Config::recorder`](crate::connection::Config::recorder) instead. A connection has one recorder: with
-    /// one already, this does nothing.
+    /// Records this connection from now on. What began before is known to a replay only as far as it shows later; to have
+    /// all of it, give the recorder to [`Config::recorder`](crate::connection::Config::recorder) instead. A connection has
+    /// one recorder: with one already, this does nothing.
     pub fn record(&self, recorder: &Recorder) {
         recorder.attach(&self.session().hub);
     }

@@ -78,7 +78,7 @@ impl Tap {
 
 impl Connection {
     /// Begins or ceases to keep what is said and heard; see [`Config::tap`](super::Config::tap). What was kept and not
-    /// taken is forgotten when it ceases. A recording that begins after the handshake cannot be replayed.
+    /// taken is forgotten when it ceases.
     pub fn set_tap(&mut self, on: bool) {
         match (on, &self.tap) {
             (true, None) => self.tap = Some(Tap::new(self.config.limits.max_tap_bytes)),

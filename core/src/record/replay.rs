@@ -32,7 +32,8 @@ const MAX_AGAIN: u64 = 1 << 30;
 ///
 /// What the server said is fed to it as it came. What the application did is read off what it sent: for each recorded
 /// request the same request is made when its turn comes, and turns are started, interrupted and timed out as such. What the
-/// connection writes is compared with what was recorded; where the two differ, a [`Divergence`] says how.
+/// connection writes is compared with what was recorded; where the two differ, a [`Divergence`] says how. Before a recording that
+/// begins after the handshake, a handshake is made up.
 ///
 /// It yields what the connection has to tell: the events of each turn that was started, of the connection, and of each
 /// thread if that [is wanted](Self::with_threads); what came of each request and each turn; and the end. Deltas are not merged.
@@ -232,6 +233,10 @@ impl Replay {
             events: VecDeque::new(),
             is_finished: false,
         };
+        let is_opening = |record: &Record| matches!(&record.step, Step::Sent(line) if opening(line).is_some());
+        if !recording.records.iter().any(is_opening) {
+            replay.pretend_handshake();
+        }
         let key = replay.connection.subscribe(Scope::Connection);
         replay.readers.insert(key, Reader::Connection);
         replay
@@ -292,6 +297,16 @@ impl Replay {
     #[must_use]
     pub fn connection(&self) -> &Connection {
         &self.connection
+    }
+
+    /// For a recording that begins later: what was before must have gone well.
+    fn pretend_handshake(&mut self) {
+        self.write();
+        let answer = br#"{"id":1,"result":{"userAgent":"unknown"}}"#;
+        self.connection.handle_input(self.now, &[answer.as_slice(), b"\n"].concat());
+        self.write();
+        self.written.clear();
+        while self.connection.poll_event().is_some() {}
     }
 
     fn finish(&mut self) {
@@ -581,31 +596,42 @@ fn thread_in_result(line: &[u8]) -> Option<ThreadId> {
     Some(ThreadId::from(answer.result.thread.id.as_str()))
 }
 
+/// What is in a line that is an `initialize`.
+fn opening(line: &Line) -> Option<Opening> {
+    let said: Said<'_> = serde_json::from_slice(&line.bytes).ok()?;
+    (said.method.as_deref() == Some("initialize")).then(|| serde_json::from_slice(&line.bytes).unwrap_or_default())
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Opening {
+    params: Params,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Params {
+    client_info: Client,
+    capabilities: Option<Capabilities>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Client {
+    name: String,
+    title: Option<String>,
+    version: String,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Capabilities {
+    experimental_api: bool,
+    opt_out_notification_methods: Option<Vec<String>>,
+}
+
 /// The configuration of the client that was recorded, as far as it shows.
 fn config_of(recording: &Recording) -> Config {
-    #[derive(Deserialize)]
-    struct Opening {
-        params: Params,
-    }
-    #[derive(Deserialize, Default)]
-    #[serde(rename_all = "camelCase", default)]
-    struct Params {
-        client_info: Client,
-        capabilities: Option<Capabilities>,
-    }
-    #[derive(Deserialize, Default)]
-    #[serde(default)]
-    struct Client {
-        name: String,
-        title: Option<String>,
-        version: String,
-    }
-    #[derive(Deserialize, Default)]
-    #[serde(rename_all = "camelCase", default)]
-    struct Capabilities {
-        experimental_api: bool,
-        opt_out_notification_methods: Option<Vec<String>>,
-    }
     let mut config = Config::default();
     let header = &recording.header;
     let has_exit = || recording.records.iter().any(|record| matches!(record.step, Step::Exit(_)));
@@ -625,11 +651,7 @@ fn config_of(recording: &Recording) -> Config {
         config.limits.max_line = shortest.saturating_sub(1);
     }
     let opening = recording.records.iter().find_map(|record| match &record.step {
-        Step::Sent(line) => {
-            let said: Said<'_> = serde_json::from_slice(&line.bytes).ok()?;
-            (said.method.as_deref() == Some("initialize"))
-                .then(|| serde_json::from_slice::<Opening>(&line.bytes).ok())?
-        }
+        Step::Sent(line) => opening(line),
         _ => None,
     });
     if let Some(Opening { params: Params { client_info, capabilities } }) = opening {

@@ -6,6 +6,7 @@ mod framing;
 mod handshake;
 mod lab;
 mod loss;
+mod record;
 mod requests;
 mod routing;
 mod turns;
