@@ -8,6 +8,7 @@
 
 pub mod model;
 pub mod real;
+pub mod replay;
 pub mod scripted;
 pub mod sim;
 
