@@ -108,17 +108,17 @@ impl Connection {
         self.turns.get(&turn).map(|turn| turn.start)
     }
 
-    /// Keeps a step, if anybody wants it. What it costs to make it is paid only then.
+    /// Keeps a step, if anybody wants it and it is not too late to change anything. What it costs to make it is paid only then.
     #[inline]
     pub(super) fn tap(&mut self, now: Time, step: impl FnOnce() -> Step) {
-        if let Some(tap) = &mut self.tap {
+        if let (Some(tap), None) = (&mut self.tap, self.link.closed()) {
             tap.push(now, step());
         }
     }
 
     /// Keeps a step of which nobody said when it was.
     pub(super) fn tap_untimed(&mut self, step: impl FnOnce() -> Step) {
-        if let Some(tap) = &mut self.tap {
+        if let (Some(tap), None) = (&mut self.tap, self.link.closed()) {
             tap.push(tap.last, step());
         }
     }

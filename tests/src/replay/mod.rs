@@ -41,7 +41,9 @@
 mod fit;
 mod serve;
 mod server;
+mod tape;
 
 pub use fit::{Misfit, misfits};
 pub use serve::{Replaying, replay_duplex, serve_replay, serve_replay_stdio};
 pub use server::{ReplayServer, State};
+pub use tape::Tape;
