@@ -1,5 +1,6 @@
 //! Whether two lines say the same.
 
+use super::redact::is_method;
 use alloc::{
     format,
     string::{String, ToString},
@@ -45,12 +46,9 @@ pub fn difference(expected: &[u8], actual: &[u8], sameness: Sameness) -> Differe
 pub(super) fn name(line: &[u8]) -> String {
     let Ok(message) = serde_json::from_slice::<Value>(line) else { return "no message".to_string() };
     let method = message.get("method").and_then(Value::as_str);
-    // A method is a word of the protocol; what is no such word is not shown.
-    let method = method.map(|method| {
-        let is_word =
-            method.len() <= 80 && method.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/_-.".contains(&byte));
-        if is_word { format!("`{method}`") } else { "a method".to_string() }
-    });
+    // What no schema has may be anything.
+    let method =
+        method.map(|method| if is_method(method) { format!("`{method}`") } else { "an unknown method".to_string() });
     match (method, message.get("error").is_some()) {
         (Some(method), _) => method,
         (None, true) => "an error".to_string(),

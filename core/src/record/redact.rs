@@ -356,9 +356,13 @@ fn is_word(name: &str, word: &str) -> bool {
 }
 
 /// Whether a schema knows this method.
-#[cfg(feature = "tracing")]
 pub(crate) fn is_method(method: &str) -> bool {
     is_word("method", method)
+}
+
+/// Whether a schema knows a member of this name.
+pub(super) fn is_member(name: &str) -> bool {
+    member(name).is_some() || framing(name).is_some()
 }
 
 /// As many `x` as the text has characters.

@@ -3,6 +3,7 @@
 use super::{
     Line, Part, Record, Recording, Step,
     compare::{Difference, Sameness, difference},
+    redact::is_member,
     with_id,
 };
 use crate::{
@@ -150,7 +151,7 @@ pub struct Divergence {
     pub expected: Option<Line>,
     /// The line that is written; `None` when none is.
     pub actual: Option<Line>,
-    /// Where the two part, as a JSON pointer; empty when one of them is missing or they part at the root.
+    /// Where the two part, as a JSON pointer with the names as they are; empty when one of them is missing or they part at the root.
     pub path: String,
 }
 
@@ -172,8 +173,14 @@ impl fmt::Display for Divergence {
         show(f, &self.expected)?;
         f.write_str(", found ")?;
         show(f, &self.actual)?;
-        if !self.path.is_empty() {
-            write!(f, "; they part at {}", self.path)?;
+        if self.path.is_empty() {
+            return Ok(());
+        }
+        f.write_str("; they part at ")?;
+        // A name that no schema has may be anything: a path, a variable of the environment.
+        for step in self.path.split('/').skip(1) {
+            let is_harmless = is_member(step) || (step.len() < 8 && step.bytes().all(|byte| byte.is_ascii_digit()));
+            write!(f, "/{}", if is_harmless { step } else { "*" })?;
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 use std::{fs, path::Path};
-use turnwire_core::record::{Line, Recording, Step};
+use turnwire_core::record::{Line, Recording, Redactor, Step};
 
 /// In every text that must not get out.
 pub(crate) const MARK: &str = "hunter2";
@@ -51,13 +51,20 @@ pub(crate) fn marked(recording: &Recording, marks: Marks) -> Recording {
     recording
 }
 
+/// Whether the text is a word of the protocol where it stands. An unknown word in the place of one is shown as it is.
+fn is_word(name: &str, text: &str) -> bool {
+    let message = serde_json::json!({"method": "m", "params": {name: text}});
+    let redacted = Redactor::default().line(&Line::new(message.to_string().as_bytes()));
+    serde_json::from_slice::<Value>(&redacted.bytes).is_ok_and(|redacted| redacted["params"][name] == text)
+}
+
 fn mark(value: &Value, name: &str, marks: Marks) -> Value {
     match value {
         Value::String(text) => {
             let is_routing = ["id", "method", "type", "status", "phase", "kind", "userAgent"].contains(&name)
                 || name.ends_with("Id")
                 || name.ends_with("Ids");
-            if marks == Marks::Texts && is_routing {
+            if marks == Marks::Texts && (is_routing || is_word(name, text)) {
                 return value.clone();
             }
             // Beside what was there, and as long as a key.
