@@ -56,6 +56,20 @@ impl TurnRequest {
     }
 }
 
+impl TurnRequest {
+    /// With a mark by which the turn can be found in a history, and the mark: the caller's own, if there is one.
+    pub(super) fn marked(mut self, new: impl FnOnce() -> String) -> (Self, Option<String>) {
+        let mark = self.params.client_user_message_id.get_or_insert_with(new).clone();
+        (self, Some(mark))
+    }
+
+    /// With so much less time.
+    pub(super) fn shortened(mut self, by: Duration) -> Self {
+        self.options.deadline = self.options.deadline.map(|deadline| deadline.saturating_sub(by));
+        self
+    }
+}
+
 /// The input of a turn: a text, one item, or several.
 #[derive(Clone, Debug, Default)]
 pub struct Input(pub(crate) Vec<UserInput>);
@@ -117,7 +131,20 @@ impl fmt::Debug for Turn {
 }
 
 impl Turn {
+    /// Starts a turn and waits until the server has named it.
     pub(crate) async fn start(
+        session: &Arc<Session>,
+        thread: &ThreadId,
+        request: TurnRequest,
+        with_events: bool,
+    ) -> Result<Self, TurnError> {
+        let turn = Self::enter(session, thread, request, with_events)?;
+        turn.accepted().await?;
+        Ok(turn)
+    }
+
+    /// Starts a turn.
+    pub(crate) fn enter(
         session: &Arc<Session>,
         thread: &ThreadId,
         request: TurnRequest,
@@ -132,7 +159,7 @@ impl Turn {
             Ok::<_, TurnError>((key, with_events.then(|| connection.subscribe(Scope::Turn(key)))))
         })?;
         // From here on the turn is released on every way out.
-        let turn = Self {
+        Ok(Self {
             inner: Arc::new(Inner {
                 session: Arc::clone(session),
                 key,
@@ -141,10 +168,13 @@ impl Turn {
                 result: Mutex::new(None),
                 trace: trace::Turn::new(&session.hub, thread),
             }),
-        };
-        turn.accepted().await?;
-        turn.inner.trace.named(turn.id().as_ref());
-        Ok(turn)
+        })
+    }
+
+    /// Whether anything was heard of it, though its start may never have been answered.
+    pub(crate) fn was_seen(&self) -> bool {
+        let Inner { session, key, .. } = &*self.inner;
+        session.hub.read(|connection| connection.turn_was_seen(*key))
     }
 
     /// The server's name for it.
@@ -254,7 +284,7 @@ impl Turn {
     }
 
     /// Waits until the server has named the turn.
-    async fn accepted(&self) -> Result<(), TurnError> {
+    pub(crate) async fn accepted(&self) -> Result<(), TurnError> {
         let Inner { session, key, .. } = &*self.inner;
         let state = poll_fn(|cx| {
             session.hub.poll(cx, Wait::Turn(*key), |connection| match connection.turn_state(*key) {
@@ -263,6 +293,7 @@ impl Turn {
             })
         })
         .await;
+        self.inner.trace.named(self.id().as_ref());
         match state {
             // Whatever else it is, an end included, is for events and result to tell.
             Some(State::Running | State::Interrupting | State::Completed | State::Failed | State::Interrupted) => {

@@ -4,9 +4,11 @@ mod codex;
 mod events;
 mod observe;
 mod thread;
+mod tree;
 mod turn;
 
 pub use codex::Codex;
 pub use events::Events;
 pub use thread::Thread;
+pub use tree::Tree;
 pub use turn::Turn;

@@ -25,7 +25,8 @@ fn main() {
 
 fn recording() -> Result<Recording, Box<dyn Error>> {
     let path = path().ok_or("there is no recording to play: give --recording FILE, or set TURNWIRE_RECORDING")?;
-    let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let text = std::fs::read_to_string(&path)
+        .map_err(|error| format!("{}: {error}", std::path::Path::new(&path).display()))?;
     Ok(Recording::parse(&text)?)
 }
 

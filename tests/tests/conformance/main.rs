@@ -7,9 +7,12 @@
 #![allow(missing_docs, reason = "a test suite documents itself by the names of its tests")]
 #![allow(unused_macros, unused_imports, reason = "not every file of scenarios needs every macro and name")]
 
+#[path = "../cut/mod.rs"]
+mod cut;
 #[macro_use]
 mod support;
 mod executors;
+mod feed;
 mod handles;
 mod pipe;
 
@@ -55,6 +58,13 @@ mod on_threads {
         let mut config = rt::Config::default();
         config.limits.merge_after = None;
         Ok((rt::connect_with(reader, writer, config)?, replaying))
+    }
+
+    fn connect_to_feed(
+        feed: &std::sync::Arc<crate::feed::Feed>,
+        config: rt::Config,
+    ) -> Result<rt::Codex, rt::ConnectError> {
+        rt::connect_with(crate::feed::Reader::of(feed), crate::feed::Writer::of(feed), config)
     }
 
     include!("scenarios.rs");
@@ -109,6 +119,13 @@ mod on_tokio {
         Ok((rt::connect_with(reader, writer, config).await?, replaying))
     }
 
+    async fn connect_to_feed(
+        feed: &std::sync::Arc<crate::feed::Feed>,
+        config: rt::Config,
+    ) -> Result<rt::Codex, rt::ConnectError> {
+        rt::connect_with(crate::feed::Reader::of(feed), crate::feed::Writer::of(feed), config).await
+    }
+
     include!("scenarios.rs");
 }
 
@@ -154,6 +171,13 @@ mod on_smol {
         let mut config = rt::Config::default();
         config.limits.merge_after = None;
         Ok((rt::connect_with(reader, writer, config).await?, replaying))
+    }
+
+    async fn connect_to_feed(
+        feed: &std::sync::Arc<crate::feed::Feed>,
+        config: rt::Config,
+    ) -> Result<rt::Codex, rt::ConnectError> {
+        rt::connect_with(crate::feed::Reader::of(feed), crate::feed::Writer::of(feed), config).await
     }
 
     include!("scenarios.rs");

@@ -4,6 +4,10 @@ mod basics {
     use super::*;
     include!("scripted/basics.rs");
 }
+mod cuts {
+    use super::*;
+    include!("scripted/cuts.rs");
+}
 mod accounts {
     use super::*;
     include!("scripted/accounts.rs");
@@ -23,6 +27,10 @@ mod session {
 mod threads {
     use super::*;
     include!("scripted/threads.rs");
+}
+mod tree {
+    use super::*;
+    include!("scripted/tree.rs");
 }
 mod turns {
     use super::*;
@@ -53,6 +61,10 @@ mod real {
     mod threads {
         use super::*;
         include!("real/threads.rs");
+    }
+    mod tree {
+        use super::*;
+        include!("real/tree.rs");
     }
     mod turns {
         use super::*;
