@@ -23,7 +23,7 @@ use tracing::{
 use turnwire_blocking::{Config, Recorder, protocol::ThreadStart};
 use turnwire_core::record::Step;
 use turnwire_testkit::{
-    replay::Tape,
+    recorded::Tape,
     scripted::{Rule, Script, TurnPlan, serve_duplex},
 };
 

@@ -1,41 +1,42 @@
-//! A recorded `codex app-server`: `turnwire-replay-server [--recording FILE] [anything else is ignored]`.
-//!
-//! It can be named wherever the `codex` executable is named: `app-server` and all other arguments are ignored. The recording
-//! comes from `--recording`, else from the file that `TURNWIRE_RECORDING` names. Where what it hears is not what was recorded, it
-//! says so on stderr, by record number, at the end. Exit code 64 means a recording that cannot be read; otherwise it is the recorded
-//! one.
+//! A fake `codex app-server` that streams prepared deltas: `turnwire-replay-server [--turns N] [--deltas N] [--line BYTES]
+//! [--pace-us MICROSECONDS]`. Other arguments are passed over, so it can be named wherever `codex` is.
 
-use std::error::Error;
-use std::ffi::OsString;
-use std::io::Write;
+use std::{
+    fs::File,
+    io::{self, Write},
+    process::ExitCode,
+};
+use turnwire_testkit::replay::Replay;
 
-use turnwire_core::record::Recording;
-use turnwire_testkit::replay::serve_replay_stdio;
-
-fn main() {
-    let code = match recording() {
-        Ok(recording) => serve_replay_stdio(&recording),
+fn main() -> ExitCode {
+    match serve() {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads may have had enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "turnwire-replay-server: {error}");
-            64
-        }
-    };
-    std::process::exit(code);
-}
-
-fn recording() -> Result<Recording, Box<dyn Error>> {
-    let path = path().ok_or("there is no recording to play: give --recording FILE, or set TURNWIRE_RECORDING")?;
-    let text = std::fs::read_to_string(&path)
-        .map_err(|error| format!("{}: {error}", std::path::Path::new(&path).display()))?;
-    Ok(Recording::parse(&text)?)
-}
-
-fn path() -> Option<OsString> {
-    let mut arguments = std::env::args_os().skip(1);
-    while let Some(argument) = arguments.next() {
-        if argument == "--recording" {
-            return arguments.next();
+            let _ = writeln!(io::stderr(), "turnwire-replay-server: {error}");
+            ExitCode::from(64)
         }
     }
-    std::env::var_os("TURNWIRE_RECORDING").filter(|path| !path.is_empty())
+}
+
+fn serve() -> io::Result<()> {
+    let replay = Replay::from_arguments(std::env::args().skip(1)).map_err(io::Error::other)?;
+    let input = io::stdin().lock();
+    // The standard output of the library looks for line ends in all that passes; a file does not.
+    match output() {
+        Ok(file) => replay.serve(input, file),
+        Err(_) => replay.serve(input, io::stdout().lock()),
+    }
+}
+
+#[cfg(unix)]
+fn output() -> io::Result<File> {
+    use std::os::fd::AsFd;
+    io::stdout().as_fd().try_clone_to_owned().map(File::from)
+}
+
+#[cfg(not(unix))]
+fn output() -> io::Result<File> {
+    Err(io::ErrorKind::Unsupported.into())
 }

@@ -53,8 +53,8 @@ mod on_threads {
 
     fn connect_to_recording(
         recording: turnwire_core::record::Recording,
-    ) -> Result<(rt::Codex, turnwire_testkit::replay::Replaying), rt::ConnectError> {
-        let (reader, writer, replaying) = turnwire_testkit::replay::replay_duplex(recording);
+    ) -> Result<(rt::Codex, turnwire_testkit::recorded::Replaying), rt::ConnectError> {
+        let (reader, writer, replaying) = turnwire_testkit::recorded::recorded_duplex(recording);
         let mut config = rt::Config::default();
         config.limits.merge_after = None;
         Ok((rt::connect_with(reader, writer, config)?, replaying))
@@ -112,7 +112,7 @@ mod on_tokio {
 
     async fn connect_to_recording(
         recording: turnwire_core::record::Recording,
-    ) -> Result<(rt::Codex, turnwire_testkit::replay::Replaying), rt::ConnectError> {
+    ) -> Result<(rt::Codex, turnwire_testkit::recorded::Replaying), rt::ConnectError> {
         let (reader, writer, replaying) = crate::pipe::replaying(recording);
         let mut config = rt::Config::default();
         config.limits.merge_after = None;
@@ -166,7 +166,7 @@ mod on_smol {
 
     async fn connect_to_recording(
         recording: turnwire_core::record::Recording,
-    ) -> Result<(rt::Codex, turnwire_testkit::replay::Replaying), rt::ConnectError> {
+    ) -> Result<(rt::Codex, turnwire_testkit::recorded::Replaying), rt::ConnectError> {
         let (reader, writer, replaying) = crate::pipe::replaying(recording);
         let mut config = rt::Config::default();
         config.limits.merge_after = None;

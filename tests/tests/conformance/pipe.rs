@@ -9,7 +9,7 @@ use std::{
 };
 use turnwire_core::record::Recording;
 use turnwire_testkit::{
-    replay::{Replaying, serve_replay},
+    recorded::{Replaying, serve_recorded},
     scripted::{Script, serve},
 };
 
@@ -96,7 +96,7 @@ pub(crate) fn scripted(script: Script) -> (Reader, Writer) {
 pub(crate) fn replaying(recording: Recording) -> (Reader, Writer, Replaying) {
     let (to_client, to_server) = (Arc::new(Lane::default()), Arc::new(Lane::default()));
     let (reader, writer) = (ServerReader(Arc::clone(&to_server)), ServerWriter(Arc::clone(&to_client)));
-    (Reader(to_client), Writer(to_server), serve_replay(reader, writer, recording))
+    (Reader(to_client), Writer(to_server), serve_recorded(reader, writer, recording))
 }
 
 macro_rules! closes_on_drop {

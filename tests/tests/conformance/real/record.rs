@@ -3,7 +3,7 @@
 use crate::support::{self, TypedEvents, real_server};
 use turnwire_testkit::{
     model::{ExecCommand, Message, Phase, Reply},
-    replay::{Tape, misfits},
+    recorded::{Tape, misfits},
 };
 
 scenario! {

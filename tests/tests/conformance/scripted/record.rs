@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 use turnwire_testkit::{
-    replay::{Tape, misfits},
+    recorded::{Tape, misfits},
     scripted::{Script, TurnPlan},
 };
 

@@ -1,6 +1,6 @@
 //! A recorded server: it says what it said before, when the program under test says what was said to it.
 //!
-//! A [`ReplayServer`] is a machine like the [scripted server](crate::scripted), without a script: a
+//! A [`RecordedServer`] is a machine like the [scripted server](crate::scripted), without a script: a
 //! [`Recording`](turnwire_core::record::Recording) is all that it knows. Each line of the server is written once everything that
 //! the client had sent before it has come. What the program sends is matched with what was recorded by method and order, or for
 //! an answer by the id of the server's request; ids of requests may differ, and are mapped. Requests that nobody recorded are
@@ -12,7 +12,7 @@
 //! ```
 //! use std::time::Duration;
 //! use turnwire_core::record::Recording;
-//! use turnwire_testkit::replay::replay_duplex;
+//! use turnwire_testkit::recorded::recorded_duplex;
 //!
 //! // As turnwire's recorder wrote it, or as a bug report brought it.
 //! let recording = Recording::parse(concat!(
@@ -23,7 +23,7 @@
 //!     r#"{"n":5,"t_ns":9,"dir":"out","line":"{\"id\":2,\"result\":{\"data\":[],\"nextCursor\":null}}"}"#, "\n",
 //! )).unwrap();
 //!
-//! let (reader, writer, server) = replay_duplex(recording);
+//! let (reader, writer, server) = recorded_duplex(recording);
 //! let codex = turnwire_blocking::connect(reader, writer).unwrap();
 //! assert!(codex.models().unwrap().data.is_empty());
 //! codex.close();
@@ -35,7 +35,7 @@
 //! assert_eq!((divergences[0].number, divergences[0].path.as_str()), (1, "/params/capabilities"));
 //! ```
 //!
-//! Over a child process: the program `turnwire-replay-server` plays the recording that `--recording` or
+//! Over a child process: the program `turnwire-recorded-server` plays the recording that `--recording` or
 //! `TURNWIRE_RECORDING` names, in place of `codex`.
 
 mod fit;
@@ -44,6 +44,6 @@ mod server;
 mod tape;
 
 pub use fit::{Misfit, misfits};
-pub use serve::{Replaying, replay_duplex, serve_replay, serve_replay_stdio};
-pub use server::{ReplayServer, State};
+pub use serve::{Replaying, recorded_duplex, serve_recorded, serve_recorded_stdio};
+pub use server::{RecordedServer, State};
 pub use tape::Tape;

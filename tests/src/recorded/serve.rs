@@ -1,6 +1,6 @@
-//! Drivers: they connect a [`ReplayServer`] to pipes.
+//! Drivers: they connect a [`RecordedServer`] to pipes.
 
-use super::server::{ReplayServer, State};
+use super::server::{RecordedServer, State};
 use crate::scripted::{PipeReader, PipeWriter, duplex};
 use std::{
     io::{self, Read, Write},
@@ -15,13 +15,13 @@ use turnwire_core::record::{Divergence, Recording};
 /// Dropping it does not stop the server, which ends as was recorded or with its input.
 #[derive(Debug)]
 pub struct Replaying {
-    server: Arc<Mutex<ReplayServer>>,
+    server: Arc<Mutex<RecordedServer>>,
     thread: JoinHandle<()>,
 }
 
 impl Replaying {
     /// Looks at the server while it runs.
-    pub fn with<T>(&self, look: impl FnOnce(&ReplayServer) -> T) -> T {
+    pub fn with<T>(&self, look: impl FnOnce(&RecordedServer) -> T) -> T {
         look(&lock(&self.server))
     }
 
@@ -47,12 +47,12 @@ impl Replaying {
 
 /// Plays a recording over any reader and writer, on a thread of its own.
 #[must_use]
-pub fn serve_replay(
+pub fn serve_recorded(
     mut reader: impl Read + Send + 'static,
     writer: impl Write + Send + 'static,
     recording: Recording,
 ) -> Replaying {
-    let server = Arc::new(Mutex::new(ReplayServer::new(&recording)));
+    let server = Arc::new(Mutex::new(RecordedServer::new(&recording)));
     let own = Arc::clone(&server);
     let thread = thread::spawn(move || run(&own, &mut reader, Some(writer)));
     Replaying { server, thread }
@@ -60,21 +60,21 @@ pub fn serve_replay(
 
 /// Plays a recording over an in-memory pipe pair: the client's reader and writer, and the server.
 #[must_use]
-pub fn replay_duplex(recording: Recording) -> (PipeReader, PipeWriter, Replaying) {
+pub fn recorded_duplex(recording: Recording) -> (PipeReader, PipeWriter, Replaying) {
     let ((client_reader, client_writer), (reader, writer)) = duplex();
-    let replaying = serve_replay(reader, writer, recording);
+    let replaying = serve_recorded(reader, writer, recording);
     (client_reader, client_writer, replaying)
 }
 
 /// Plays a recording over the program's own stdin and stdout, tells divergences on stderr, and returns the recorded exit
 /// code.
 #[must_use]
-pub fn serve_replay_stdio(recording: &Recording) -> i32 {
-    let server = Mutex::new(ReplayServer::new(recording));
+pub fn serve_recorded_stdio(recording: &Recording) -> i32 {
+    let server = Mutex::new(RecordedServer::new(recording));
     run(&server, &mut io::stdin(), Some(io::stdout()));
     let server = lock(&server);
     for divergence in server.divergences() {
-        let _ = writeln!(io::stderr(), "turnwire-replay-server: {divergence}");
+        let _ = writeln!(io::stderr(), "turnwire-recorded-server: {divergence}");
     }
     match server.state() {
         State::Exited { code } => code,
@@ -82,7 +82,7 @@ pub fn serve_replay_stdio(recording: &Recording) -> i32 {
     }
 }
 
-fn run(server: &Mutex<ReplayServer>, reader: &mut impl Read, mut writer: Option<impl Write>) {
+fn run(server: &Mutex<RecordedServer>, reader: &mut impl Read, mut writer: Option<impl Write>) {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let mut out = Vec::new();
@@ -109,6 +109,6 @@ fn run(server: &Mutex<ReplayServer>, reader: &mut impl Read, mut writer: Option<
     }
 }
 
-fn lock(server: &Mutex<ReplayServer>) -> MutexGuard<'_, ReplayServer> {
+fn lock(server: &Mutex<RecordedServer>) -> MutexGuard<'_, RecordedServer> {
     server.lock().unwrap_or_else(PoisonError::into_inner)
 }

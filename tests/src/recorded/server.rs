@@ -39,7 +39,7 @@ enum Play {
 }
 
 /// See [the module](super).
-pub struct ReplayServer {
+pub struct RecordedServer {
     /// What is still to come, in its order. What the client has sent ahead of it is taken out.
     plays: VecDeque<Play>,
     sameness: Sameness,
@@ -54,9 +54,9 @@ pub struct ReplayServer {
     divergences: Vec<Divergence>,
 }
 
-impl fmt::Debug for ReplayServer {
+impl fmt::Debug for RecordedServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ReplayServer")
+        f.debug_struct("RecordedServer")
             .field("left", &self.plays.len())
             .field("state", &self.state)
             .field("divergences", &self.divergences)
@@ -64,7 +64,7 @@ impl fmt::Debug for ReplayServer {
     }
 }
 
-impl ReplayServer {
+impl RecordedServer {
     /// A server that plays this recording.
     #[must_use]
     pub fn new(recording: &Recording) -> Self {

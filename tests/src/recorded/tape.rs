@@ -13,7 +13,7 @@ use turnwire_core::record::{FormatError, Recording};
 /// use std::time::Duration;
 /// use turnwire_blocking::{Config, Recorder, protocol::ThreadStart};
 /// use turnwire_core::record::{Replay, ReplayedEvent};
-/// use turnwire_testkit::{replay::{Tape, misfits}, scripted::{Script, serve_duplex}};
+/// use turnwire_testkit::{recorded::{Tape, misfits}, scripted::{Script, serve_duplex}};
 ///
 /// let tape = Tape::new();
 /// let recorder = Recorder::to_writer(tape.clone()).unredacted(); // a fake server has no secrets
