@@ -2,10 +2,10 @@
 
 pub use crate::{
     client::{
-        Effective, Event, Generation, Input, ItemEvent, PageError, Paged, Resume, ResumedBy, TreeEvent, TurnRequest,
-        Unsubscribed, UsageEvent,
+        Effective, Event, Generation, Input, ItemEvent, PageError, Paged, Recorder, Resume, ResumedBy, Timings,
+        TraceSource, TreeEvent, TurnRequest, Unsubscribed, UsageEvent,
     },
-    connection::{Config, Counters, Limits, RestartPolicy, ServerInfo, Timeouts, Tried},
+    connection::{Config, Counters, Limits, RestartPolicy, ServerInfo, Timeouts, TraceContext, Tried},
     error::{
         CallError, ConnectError, Delivery, Disconnect, DisconnectReason, Error, Fault, Phase, RpcError, RpcErrorKind,
         SteerError, ThreadError, ThreadFault, TurnError,

@@ -13,6 +13,7 @@ mod event;
 mod follow;
 mod hub;
 mod pages;
+mod record;
 mod restart;
 mod resume;
 mod retry;
@@ -20,8 +21,10 @@ mod session;
 mod thread;
 mod thread_calls;
 mod threads;
+mod trace;
 mod tree;
 mod turn;
+mod watch;
 
 pub use codex::{Codex, connect, connect_with_clock};
 pub use connector::{Connector, Launch, connect_lazily};
@@ -29,11 +32,13 @@ pub use event::{Event, Events, ItemEvent, UsageEvent};
 pub use follow::Follow;
 pub use hub::Generation;
 pub use pages::{PageError, Paged, Pages};
+pub use record::{Recorder, Sink};
 pub use resume::{Effective, Resume, Resumed, ResumedBy};
 pub use thread::Thread;
 pub use thread_calls::Unsubscribed;
 pub use tree::{Tree, TreeEvent};
 pub use turn::{Input, Turn, TurnRequest};
+pub use watch::{StartTimings, Timings, TraceSource};
 
 pub(crate) use hub::Hub;
 

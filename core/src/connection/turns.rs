@@ -7,6 +7,7 @@ use crate::{
     id::{ThreadId, TurnId},
     json::Json,
     protocol::{Request, TurnInterrupt, TurnStart, TurnSteer, UserInput},
+    record::Step,
     time::Time,
     turn::{Cause, Interrupt, InterruptOutcome, Origin, RawEvent, State, Turn, TurnKey, TurnReport, steer_error},
 };
@@ -88,8 +89,9 @@ impl Connection {
         let request = self.enter_as(now, request, Purpose::StartTurn(key), Lane::Normal).map_err(TurnError::Start)?;
         self.next_turn += 1;
         let deadline = options.deadline.map(|limit| (now + limit, limit));
-        if let Some((at, _)) = deadline {
+        if let Some((at, within)) = deadline {
             self.turn_timers.insert((at, key, TurnTimer::Deadline));
+            self.tap(now, || Step::Deadline { request: request.0, within });
         }
         let mut turn = Turn::new(thread.clone(), request, deadline);
         turn.origin = origin;

@@ -3,6 +3,7 @@
 mod codex;
 mod events;
 mod follow;
+mod observe;
 mod pages;
 mod resume;
 mod retry;
