@@ -11,6 +11,7 @@ use crate::{
     id::{ThreadId, TurnId},
     json::Json,
     launch::ExitReport,
+    protocol::{SandboxMode, SandboxPolicy},
     turn::TurnResult,
 };
 use alloc::{borrow::Cow, boxed::Box, string::String, sync::Arc};
@@ -303,6 +304,14 @@ pub enum Fault {
     },
     /// The server answered with an error.
     Rpc(RpcError),
+    /// The thread was loaded, with a looser sandbox than was asked for: a server does not change the sandbox of a thread that
+    /// is loaded already.
+    SandboxLooser {
+        /// What was asked for.
+        asked: SandboxMode,
+        /// What the thread has.
+        effective: Box<SandboxPolicy>,
+    },
     /// The server's answer was longer than a line may be; see `Limits::max_line`. The connection lives on.
     TooLarge {
         /// Its length in bytes.
@@ -341,7 +350,7 @@ impl CallError {
     #[must_use]
     pub fn may_have_effect(&self) -> bool {
         match &self.fault {
-            Fault::Decode { .. } | Fault::TooLarge { .. } => true,
+            Fault::Decode { .. } | Fault::SandboxLooser { .. } | Fault::TooLarge { .. } => true,
             Fault::Disconnected { delivery, .. } | Fault::TimedOut { delivery, .. } => *delivery == Delivery::Sent,
             // The server may have begun before it failed.
             Fault::Rpc(error) => error.kind() == RpcErrorKind::Internal,
@@ -420,6 +429,12 @@ impl fmt::Display for CallError {
                 ),
                 None => write!(f, "the server refused `{method}`: {error}"),
             },
+            Fault::SandboxLooser { asked, effective } => write!(
+                f,
+                "`{method}` gave the thread the sandbox `{}` instead of the mode `{asked}` that was asked for: it was \
+                 loaded already; `thread/settings/update` changes it",
+                effective.kind()
+            ),
             Fault::TooLarge { length, limit } => {
                 write!(f, "the result of `{method}` has {length} bytes; at most {limit} are read (Limits::max_line)")
             }
@@ -549,6 +564,9 @@ pub enum TurnError {
         /// What was known of the turn by then.
         report: Box<TurnResult>,
     },
+    /// The sandbox of the turn cannot be proved to allow no more than the thread's own, and nobody said that it may. Nothing
+    /// was sent.
+    Relaxes(Box<Relaxation>),
     /// The server did not take `turn/start`, or its answer did not come.
     Start(CallError),
     /// The caller's deadline passed. The turn is told to stop, and its thread stays busy until it does.
@@ -567,6 +585,50 @@ pub enum TurnError {
     },
 }
 
+/// A turn's sandbox that may allow more than the thread's own.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Relaxation {
+    /// The thread.
+    pub thread: ThreadId,
+    /// The thread's own sandbox; `None`: the server has not told this connection, which it does when the thread is started or
+    /// resumed.
+    pub own: Option<SandboxPolicy>,
+    /// The turn's; `None`: a permission profile, which cannot be compared.
+    pub asked: Option<SandboxPolicy>,
+}
+
+impl fmt::Debug for Relaxation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = |policy: &Option<SandboxPolicy>| policy.as_ref().map(|policy| String::from(policy.kind()));
+        f.debug_struct("Relaxation")
+            .field("thread", &self.thread)
+            .field("own", &kind(&self.own))
+            .field("asked", &kind(&self.asked))
+            .finish()
+    }
+}
+
+impl fmt::Display for Relaxation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { thread, own, asked } = self;
+        let asked = asked.as_ref().map_or("of a permission profile", SandboxPolicy::kind);
+        match own {
+            Some(own) => write!(
+                f,
+                "the sandbox `{asked}` of the turn may allow more than `{}`, which thread {thread} has; only \
+                 `allow_relaxing` permits that",
+                own.kind()
+            ),
+            None => write!(
+                f,
+                "the sandbox `{asked}` of the turn may allow more than that of thread {thread}, which is not known here; \
+                 only `allow_relaxing` permits that"
+            ),
+        }
+    }
+}
+
 impl TurnError {
     /// What is known of the turn, if it came into being.
     #[must_use]
@@ -576,7 +638,7 @@ impl TurnError {
             | Self::Lost { report, .. }
             | Self::TimedOut { report, .. }
             | Self::UnknownStatus { report, .. } => Some(report),
-            Self::Busy(_) | Self::Start(_) => None,
+            Self::Busy(_) | Self::Relaxes(_) | Self::Start(_) => None,
         }
     }
 
@@ -618,6 +680,7 @@ impl fmt::Display for TurnError {
                 None => f.write_str("the turn failed, and the server did not say why"),
             },
             Self::Lost { cause, .. } => write!(f, "the turn was lost: {cause}"),
+            Self::Relaxes(relaxation) => write!(f, "{relaxation}"),
             Self::Start(error) => write!(f, "the turn did not start: {error}"),
             Self::TimedOut { limit, .. } => {
                 write!(f, "the turn did not end within {limit:.1?}; it was told to stop")

@@ -2,15 +2,17 @@
 
 pub use crate::{
     client::{Event, Generation, Input, ItemEvent, TurnRequest, UsageEvent},
-    connection::{Config, Counters, Limits, ServerInfo, Timeouts},
+    connection::{Config, Counters, KnownSettings, Limits, ServerInfo, Timeouts},
     error::{
-        CallError, ConnectError, Delivery, Disconnect, DisconnectReason, Error, Fault, Phase, RpcError, RpcErrorKind,
-        SteerError, TurnError,
+        CallError, ConnectError, Delivery, Disconnect, DisconnectReason, Error, Fault, Phase, Relaxation, RpcError,
+        RpcErrorKind, SteerError, TurnError,
     },
     id::{ItemId, ThreadId, TurnId},
     json::Json,
     launch::{CloseLadder, Command, Environment, ExitReport, ExitStatus, Forced, LaunchError},
     protocol,
+    sandbox::{ApprovalMode, Sandbox},
+    schema,
     turn::{
         Delta, DeltaKind, Diagnostic, DiagnosticKind, InterruptOutcome, RawNotification, Refused, State, TurnResult,
         TurnUsage,

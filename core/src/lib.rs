@@ -35,5 +35,7 @@ pub mod id;
 pub mod json;
 pub mod launch;
 pub mod protocol;
+pub mod sandbox;
+pub mod schema;
 pub mod time;
 pub mod turn;

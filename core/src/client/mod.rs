@@ -10,6 +10,7 @@
 mod codex;
 mod event;
 mod hub;
+mod options;
 mod thread;
 mod turn;
 

@@ -30,8 +30,8 @@ use std::{
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct TurnRequest {
-    params: TurnStart,
-    options: TurnOptions,
+    pub(super) params: TurnStart,
+    pub(super) options: TurnOptions,
 }
 
 impl TurnRequest {
@@ -47,8 +47,8 @@ impl TurnRequest {
         self
     }
 
-    /// Sets any other params of `turn/start`. Note that overrides of the model, the sandbox and the like stay with the
-    /// thread for its later turns.
+    /// Sets any other params of `turn/start`. Note that overrides of the model, the working folder and the like
+    /// stay with the thread for its later turns; the sandbox does not, see [`sandbox`](Self::sandbox).
     pub fn with(mut self, set: impl FnOnce(TurnStart) -> TurnStart) -> Self {
         self.params = set(self.params);
         self
@@ -121,8 +121,9 @@ impl Turn {
         request: TurnRequest,
         with_events: bool,
     ) -> Result<Self, TurnError> {
-        let TurnRequest { mut params, options } = request;
+        let TurnRequest { mut params, mut options } = request;
         params.thread_id = thread.clone();
+        options.take_sandbox(&mut params);
         let request = Prepared::new(&params).map_err(TurnError::Start)?;
         drop(params);
         let (key, events) = session.hub.command(|connection, now| {

@@ -83,6 +83,9 @@ pub struct Limits {
     /// a gap says how much. The beginnings and ends of items and turns, token counts, errors and refusals are always kept:
     /// they are bounded by what the agent does.
     pub max_unread_bytes: usize,
+    /// Of how many threads the settings are remembered that the server told. The one used least recently is forgotten first;
+    /// its sandbox has to be told again (by resuming the thread) before a turn of it can have another.
+    pub max_thread_settings: usize,
     /// How many diagnostics are remembered.
     pub max_diagnostics: usize,
     /// How many bytes of answers may wait for a server that does not read. Past that, the connection ends.
@@ -98,6 +101,7 @@ impl Default for Limits {
             max_parked_events: 4096,
             merge_after: Some(64),
             max_unread_bytes: 64 * 1024 * 1024,
+            max_thread_settings: 4096,
             max_diagnostics: 64,
             max_unsent_bytes: 64 * 1024 * 1024,
         }

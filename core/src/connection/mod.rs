@@ -46,6 +46,7 @@ mod needs;
 mod refusals;
 mod requests;
 mod routing;
+mod settings;
 mod turns;
 
 pub use config::{Config, Limits, Timeouts};
@@ -53,6 +54,7 @@ pub use link::ServerInfo;
 pub use needs::Prepared;
 pub use requests::RequestKey;
 pub use routing::Scope;
+pub use settings::KnownSettings;
 pub use turns::TurnOptions;
 #[cfg(feature = "client")]
 pub(crate) use turns::steered;
@@ -225,6 +227,8 @@ pub struct Connection {
     /// Requests of the server that wait for the time of day.
     time_wanted: BTreeMap<ServerRequestKey, RpcId>,
     next_server_request: u64,
+    /// What the server told of the settings of threads, and whose sandbox is to be restored.
+    settings: settings::Settings,
     events: VecDeque<Event>,
     diagnostics: VecDeque<Diagnostic>,
     counters: Counters,
@@ -262,6 +266,7 @@ impl Connection {
             evidence: None,
             time_wanted: BTreeMap::new(),
             next_server_request: 1,
+            settings: settings::Settings::default(),
             events: VecDeque::new(),
             diagnostics: VecDeque::new(),
             counters: Counters::default(),
@@ -278,6 +283,9 @@ impl Connection {
         let mut framer = core::mem::replace(&mut self.framer, Framer::new(0));
         while let Some(frame) = framer.next_frame(&mut bytes) {
             self.handle_frame(now, frame);
+            if self.has_restores() {
+                self.send_restores(now);
+            }
             if self.answers_bytes > self.config.limits.max_unsent_bytes {
                 let waiting = self.answers_bytes;
                 let reason = alloc::format!("it asks and does not read: {waiting} bytes of answers wait for it");
@@ -330,6 +338,7 @@ impl Connection {
             self.turn_timers.remove(&(at, key, timer));
             self.handle_turn_timer(now, key, timer);
         }
+        self.send_restores(now);
         self.handle_link_timeout(now);
     }
 }
@@ -339,6 +348,7 @@ impl Connection {
     /// Appends bytes to be written to the server, some tens of kilobytes at a time, and says whether there were any.
     /// From then on they count as sent: whoever polls must write them, in order, or report the failure.
     pub fn poll_transmit(&mut self, now: Time, out: &mut Vec<u8>) -> bool {
+        self.send_restores(now);
         let before = out.len();
         while out.len() - before < TRANSMIT_CHUNK {
             if self.link.is_over() {
@@ -359,7 +369,7 @@ impl Connection {
     /// Whether [`poll_transmit`](Self::poll_transmit) would yield anything.
     #[must_use]
     pub fn has_transmit(&self) -> bool {
-        let has_answer = self.is_ready() && !self.answers.is_empty();
+        let has_answer = self.is_ready() && (!self.answers.is_empty() || self.has_restores());
         !self.link.is_over() && (has_answer || self.requests.has_next(self.window(), self.urgent_window()))
     }
 
@@ -614,6 +624,7 @@ impl Connection {
 
     fn handle_response(&mut self, now: Time, id: i64, outcome: Result<Json, Fault>, line: &[u8]) {
         let key = RequestKey(u64::try_from(id).unwrap_or(0));
+        let outcome = self.note_answer(key, outcome);
         let answered = self.requests.answer(key, outcome);
         let kind = match answered {
             Answered::Late => {
@@ -654,6 +665,7 @@ impl Connection {
             Answered::Own(Purpose::Interrupt(turn), method, outcome) => {
                 self.handle_interrupted(now, turn, outcome.map_err(|fault| CallError::new(method, fault)));
             }
+            Answered::Own(Purpose::RestoreSandbox, _, outcome) => self.handle_restored(key, &outcome),
             Answered::Own(Purpose::Call | Purpose::Abandoned, ..)
             | Answered::Ready
             | Answered::Duplicate
@@ -677,11 +689,15 @@ impl Connection {
         if lane == Lane::Normal && self.requests.queued() >= limit {
             return Err(CallError::new(request.method, Fault::QueueFull { limit }));
         }
+        let note = if purpose == Purpose::Call { self.note_of_request(&mut request) } else { None };
         let (within, needs) = (self.within(), request.take_needs());
         let Prepared { method, params, .. } = request;
         let entered = self.requests.enter(now, method.clone(), &params, purpose, lane, within);
         let key = entered.map_err(|fault| CallError::new(method, fault))?;
         self.note_needs(key, needs);
+        if let Some(note) = note {
+            self.requests.keep_note(key, note);
+        }
         Ok(key)
     }
 

@@ -58,6 +58,14 @@ impl Prepared {
         }
     }
 
+    /// Adds a member to the params, which are an object that has members and not this one.
+    pub(super) fn set_member(&mut self, name: &str, value: &Json) {
+        let Some(members) = self.params.as_str().trim_end().strip_suffix('}') else { return };
+        if let Ok(params) = Json::parse(&alloc::format!("{members},\"{name}\":{}}}", value.as_str())) {
+            self.params = params;
+        }
+    }
+
     pub(super) fn take_needs(&mut self) -> Vec<Need> {
         core::mem::take(&mut self.needs)
     }

@@ -115,6 +115,9 @@ impl Connection {
         keys: &Keys<'_>,
         emitted_at_ms: Option<i64>,
     ) {
+        if keys.delta.is_none() && method == "thread/settings/updated" {
+            self.note_settings(params);
+        }
         let message = Incoming { method, params, keys, emitted_at_ms };
         let policy = self.policy();
         let Some(entry) = keys.thread().and_then(|thread| self.threads.get_mut(thread)) else {

@@ -7,10 +7,11 @@ use crate::{
     id::{ThreadId, TurnId},
     json::Json,
     protocol::{Request, TurnInterrupt, TurnStart, TurnSteer, UserInput},
+    sandbox::Sandbox,
     time::Time,
     turn::{Cause, Interrupt, InterruptOutcome, RawEvent, State, Turn, TurnKey, TurnReport, steer_error},
 };
-use alloc::vec::Vec;
+use alloc::{string::String, vec::Vec};
 use core::time::Duration;
 use serde_json::value::RawValue;
 
@@ -24,6 +25,14 @@ pub struct TurnOptions {
     /// How long the turn may take from its start. Past that it ends as timed out, and the server is told to stop it.
     /// `None`: as long as it takes, which may be for ever.
     pub deadline: Option<Duration>,
+    /// What commands may touch in this turn. `None`: what the thread allows.
+    pub sandbox: Option<Sandbox>,
+    /// Whether the turn's sandbox may allow more than the thread's own.
+    pub may_relax: bool,
+    /// The permission profile in the params.
+    pub(crate) profile: Option<String>,
+    /// Whether the params say other folders to work in.
+    pub(crate) moves_roots: bool,
 }
 
 impl TurnOptions {
@@ -52,8 +61,10 @@ impl Connection {
     /// # Errors
     /// When the thread runs a turn of this connection, and as for [`request`](Self::request). Nothing was sent then.
     pub fn start_turn(&mut self, now: Time, params: &TurnStart, options: &TurnOptions) -> Result<TurnKey, TurnError> {
-        let request = Prepared::new(params).map_err(TurnError::Start)?;
-        self.enter_turn(now, params.thread_id.clone(), request, options)
+        let (mut params, mut options) = (params.clone(), options.clone());
+        options.take_sandbox(&mut params);
+        let request = Prepared::new(&params).map_err(TurnError::Start)?;
+        self.enter_turn(now, params.thread_id, request, &options)
     }
 
     /// Starts a turn with a `turn/start` that is encoded already.
@@ -64,15 +75,17 @@ impl Connection {
         &mut self,
         now: Time,
         thread: ThreadId,
-        request: Prepared,
+        mut request: Prepared,
         options: &TurnOptions,
     ) -> Result<TurnKey, TurnError> {
         if self.threads.get(&thread).is_some_and(|entry| entry.live.is_some()) {
             return Err(TurnError::Busy(thread));
         }
+        let arrangement = self.arrange_sandbox(&thread, &mut request, options)?;
         let key = TurnKey(self.next_turn);
         let request = self.enter_as(now, request, Purpose::StartTurn(key), Lane::Normal).map_err(TurnError::Start)?;
         self.next_turn += 1;
+        self.note_arrangement(&thread, key, arrangement);
         let deadline = options.deadline.map(|limit| (now + limit, limit));
         if let Some((at, _)) = deadline {
             self.turn_timers.insert((at, key, TurnTimer::Deadline));
@@ -200,6 +213,7 @@ impl Connection {
                 if let Some(entry) = self.threads.get_mut(&thread) {
                     entry.in_doubt = false;
                 }
+                self.sandbox_accepted(&thread, key);
                 self.events.push_back(Event::Turn(key));
                 self.replay_parked(now, key);
                 self.send_held_steers(now, key);
@@ -209,6 +223,10 @@ impl Connection {
                 let thread = turn.thread.clone();
                 // If the server may have it all the same, the turn may run, and nobody here can tell.
                 let in_doubt = fault.may_have_effect();
+                if !in_doubt {
+                    self.sandbox_refused(&thread, key);
+                }
+                let Some(turn) = self.turns.get_mut(&key) else { return };
                 let ended = turn.end_unstarted(fault);
                 turn.is_over_for_server = true;
                 self.drop_parked(&thread);
@@ -222,6 +240,11 @@ impl Connection {
 
     /// Something proved that the turn runs.
     pub(super) fn handle_evidence_of_turn(&mut self, now: Time, key: TurnKey) {
+        let Some(turn) = self.turns.get_mut(&key) else { return };
+        if !turn.is_evident {
+            let thread = turn.thread.clone();
+            self.sandbox_runs(&thread, key);
+        }
         let Some(turn) = self.turns.get_mut(&key) else { return };
         turn.is_evident = true;
         if let Some(until) = turn.idle_until.take() {
@@ -344,6 +367,7 @@ impl Connection {
             self.events.push_back(Event::Turn(key));
         }
         if is_over_for_server {
+            self.sandbox_over(&thread);
             if let Some(entry) = self.threads.get_mut(&thread) {
                 if entry.live == Some(key) {
                     entry.live = None;
@@ -381,6 +405,7 @@ impl Connection {
             }
             self.handle_turn_over(key, ended);
         }
+        self.give_restores_up();
     }
 
     fn hold_interrupt(&mut self, now: Time, key: TurnKey) {
@@ -443,8 +468,11 @@ impl Connection {
         if turn.id.is_some() || is_wanted || self.requests.delivery(turn.start) == Delivery::Sent {
             return;
         }
+        let thread = turn.thread.clone();
         self.requests.abandon(turn.start);
         turn.is_over_for_server = true;
+        self.sandbox_refused(&thread, key);
+        let Some(turn) = self.turns.get_mut(&key) else { return };
         if let Some((at, _)) = turn.deadline {
             self.turn_timers.remove(&(at, key, TurnTimer::Deadline));
         }

@@ -254,6 +254,9 @@ pub enum DiagnosticKind {
     Noise,
     /// A line longer than `Limits::max_line`.
     Oversized,
+    /// A turn had a sandbox of its own, and the thread's own could not be restored after it. The head is the thread's id. Turns
+    /// that are started here carry the thread's own sandbox; others do not.
+    SandboxNotRestored,
     /// The last line had no end.
     Truncated,
     /// An answer to a request that was never made.

@@ -2,6 +2,7 @@
 
 mod codex;
 mod events;
+mod options;
 mod thread;
 mod turn;
 

@@ -8,4 +8,5 @@ mod lab;
 mod loss;
 mod requests;
 mod routing;
+mod sandbox;
 mod turns;
