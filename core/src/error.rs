@@ -301,6 +301,13 @@ pub enum Fault {
         /// The limit.
         limit: usize,
     },
+    /// The server refused because another turn runs on the thread than the one that was named.
+    OtherTurn {
+        /// The turn that runs.
+        actual: TurnId,
+        /// The server's error.
+        error: RpcError,
+    },
     /// The server answered with an error.
     Rpc(RpcError),
     /// The server's answer was longer than a line may be; see `Limits::max_line`. The connection lives on.
@@ -310,6 +317,8 @@ pub enum Fault {
         /// The limit in bytes.
         limit: usize,
     },
+    /// The thread was stopped, or the turn was taken back, before the request was sent.
+    Withdrawn,
     /// The turn that the request was about ended before the request could be sent.
     TurnEnded,
     /// No answer came in time. What the server did with the request is not known if it was sent.
@@ -346,9 +355,11 @@ impl CallError {
             // The server may have begun before it failed.
             Fault::Rpc(error) => error.kind() == RpcErrorKind::Internal,
             Fault::Encode(_)
+            | Fault::OtherTurn { .. }
             | Fault::NeedsExperimental { .. }
             | Fault::NeedsNewer { .. }
             | Fault::QueueFull { .. }
+            | Fault::Withdrawn
             | Fault::TurnEnded => false,
         }
     }
@@ -369,7 +380,7 @@ impl CallError {
     #[must_use]
     pub fn rpc(&self) -> Option<&RpcError> {
         match &self.fault {
-            Fault::Rpc(error) => Some(error),
+            Fault::Rpc(error) | Fault::OtherTurn { error, .. } => Some(error),
             _ => None,
         }
     }
@@ -423,6 +434,8 @@ impl fmt::Display for CallError {
             Fault::TooLarge { length, limit } => {
                 write!(f, "the result of `{method}` has {length} bytes; at most {limit} are read (Limits::max_line)")
             }
+            Fault::OtherTurn { actual, .. } => write!(f, "`{method}` was refused because turn {actual} runs instead"),
+            Fault::Withdrawn => write!(f, "`{method}` was taken back before it was sent"),
             Fault::TurnEnded => write!(f, "`{method}` was not sent because its turn ended first"),
             Fault::TimedOut { delivery: Delivery::NotSent, elapsed } => write!(
                 f,
@@ -558,6 +571,21 @@ pub enum TurnError {
         /// What was known of the turn by then.
         report: Box<TurnResult>,
     },
+    /// Nothing was heard of the turn for longer than its idle deadline allows. The turn is told to stop, and its thread
+    /// stays busy until it does.
+    IdleTimedOut {
+        /// The idle deadline that held, from the last sign of life.
+        limit: Duration,
+        /// How long ago the last sign of life was.
+        age: Duration,
+        /// What was known of the turn by then.
+        report: Box<TurnResult>,
+    },
+    /// So many starts wait for the thread already; see `Limits::max_queued_turns`. Nothing was sent.
+    QueueFull {
+        /// The limit.
+        limit: usize,
+    },
     /// The turn ended with a status that this version of turnwire does not know, or with none. Never a success.
     UnknownStatus {
         /// The status as the server wrote it; empty if there was none.
@@ -575,15 +603,20 @@ impl TurnError {
             Self::Failed(report)
             | Self::Lost { report, .. }
             | Self::TimedOut { report, .. }
+            | Self::IdleTimedOut { report, .. }
             | Self::UnknownStatus { report, .. } => Some(report),
-            Self::Busy(_) | Self::Start(_) => None,
+            Self::Busy(_) | Self::QueueFull { .. } | Self::Start(_) => None,
         }
     }
 
     /// Whether the same start may simply be tried again: it was refused without being executed.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Start(error) if error.is_retryable())
+        match self {
+            Self::Start(error) => error.is_retryable(),
+            Self::QueueFull { .. } => true,
+            _ => false,
+        }
     }
 
     /// Whether a deadline passed.
@@ -591,7 +624,7 @@ impl TurnError {
     pub fn is_timeout(&self) -> bool {
         match self {
             Self::Start(error) => error.is_timeout(),
-            Self::TimedOut { .. } => true,
+            Self::TimedOut { .. } | Self::IdleTimedOut { .. } => true,
             _ => false,
         }
     }
@@ -621,6 +654,14 @@ impl fmt::Display for TurnError {
             Self::Start(error) => write!(f, "the turn did not start: {error}"),
             Self::TimedOut { limit, .. } => {
                 write!(f, "the turn did not end within {limit:.1?}; it was told to stop")
+            }
+            Self::IdleTimedOut { limit, age, .. } => write!(
+                f,
+                "nothing was heard of the turn for {age:.1?}, longer than its idle deadline of {limit:.1?}; it was told \
+                 to stop"
+            ),
+            Self::QueueFull { limit } => {
+                write!(f, "{limit} starts wait for the thread already (Limits::max_queued_turns)")
             }
             Self::UnknownStatus { status, .. } if status.is_empty() => f.write_str("the turn ended without a status"),
             Self::UnknownStatus { status, .. } => write!(f, "the turn ended with the unknown status `{status}`"),

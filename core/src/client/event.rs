@@ -80,6 +80,8 @@ impl From<RawEvent> for Event {
             RawEvent::Gap(count) => Self::Gap(count),
             RawEvent::Notification(raw) => Self::typed(raw),
             RawEvent::Refused(refused) => Self::Refused(refused),
+            // Only from the one kind of subscription that is not read as events.
+            RawEvent::Turn(_) => Self::Gap(0),
         }
     }
 }

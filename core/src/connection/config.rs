@@ -83,6 +83,13 @@ pub struct Limits {
     /// a gap says how much. The beginnings and ends of items and turns, token counts, errors and refusals are always kept:
     /// they are bounded by what the agent does.
     pub max_unread_bytes: usize,
+    /// How many starts may wait for one thread (`WhenBusy::Queue`).
+    pub max_queued_turns: usize,
+    /// Of how many threads it is known whether they are busy, and what they have used. Of more than that nothing is known:
+    /// a start there is sent whatever runs.
+    pub max_watched_threads: usize,
+    /// How many turns that were not started here may wait to be taken by one reader of a thread's turns.
+    pub max_unclaimed_turns: usize,
     /// How many diagnostics are remembered.
     pub max_diagnostics: usize,
     /// How many bytes of answers may wait for a server that does not read. Past that, the connection ends.
@@ -98,6 +105,9 @@ impl Default for Limits {
             max_parked_events: 4096,
             merge_after: Some(64),
             max_unread_bytes: 64 * 1024 * 1024,
+            max_queued_turns: 64,
+            max_watched_threads: 16 * 1024,
+            max_unclaimed_turns: 64,
             max_diagnostics: 64,
             max_unsent_bytes: 64 * 1024 * 1024,
         }

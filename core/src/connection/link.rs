@@ -230,9 +230,12 @@ impl Connection {
         self.threads.retain(|_, entry| {
             // Its consumers were told above, in the order of the subscriptions.
             entry.log.finish(|_| {});
-            entry.in_doubt = false;
+            entry.turns_log.finish(|_| {});
             !entry.is_idle()
         });
+        self.watched.clear();
+        self.ends.clear();
+        self.freed.clear();
         self.time_wanted.clear();
         self.unchecked.clear();
         self.events.push_back(Event::Closed);

@@ -47,15 +47,17 @@ mod refusals;
 mod requests;
 mod routing;
 mod turns;
+mod watch;
 
+pub use crate::turn::TurnOptions;
 pub use config::{Config, Limits, Timeouts};
 pub use link::ServerInfo;
 pub use needs::Prepared;
 pub use requests::RequestKey;
 pub use routing::Scope;
-pub use turns::TurnOptions;
 #[cfg(feature = "client")]
-pub(crate) use turns::steered;
+pub(crate) use turns::{other_turn, steered};
+pub use watch::Running;
 
 use crate::{
     envelope::{Envelope, Keys, Message, NotAMessage, RpcId},
@@ -80,6 +82,7 @@ use requests::{Answered, Lane, Purpose, Requests};
 use routing::ThreadEntry;
 use serde::Serialize;
 use turns::TurnTimer;
+use watch::{EndOfOther, Watched};
 
 /// How many bytes one `poll_transmit` gathers before it says that it is enough for now.
 const TRANSMIT_CHUNK: usize = 64 * 1024;
@@ -214,6 +217,12 @@ pub struct Connection {
     turn_timers: BTreeSet<(Time, TurnKey, TurnTimer)>,
     /// The threads with a turn that is not over, or with a subscription.
     threads: HashMap<crate::id::ThreadId, ThreadEntry>,
+    /// What is known of threads as such. Length <= `Limits::max_watched_threads`.
+    watched: HashMap<crate::id::ThreadId, Watched>,
+    /// Threads that were busy, and have starts that wait for them. Empty between calls.
+    freed: Vec<crate::id::ThreadId>,
+    /// The last ends of turns that were nobody's here. Bounded by `watch::REMEMBERED_ENDS`.
+    ends: VecDeque<EndOfOther>,
     subscriptions: BTreeMap<SubscriptionKey, Scope>,
     next_subscription: u64,
     /// What belongs to no thread that anybody here has to do with.
@@ -255,6 +264,9 @@ impl Connection {
             next_turn: 1,
             turn_timers: BTreeSet::new(),
             threads: HashMap::new(),
+            watched: HashMap::new(),
+            freed: Vec::new(),
+            ends: VecDeque::new(),
             subscriptions: BTreeMap::new(),
             next_subscription: 1,
             log: EventLog::default(),
@@ -278,6 +290,7 @@ impl Connection {
         let mut framer = core::mem::replace(&mut self.framer, Framer::new(0));
         while let Some(frame) = framer.next_frame(&mut bytes) {
             self.handle_frame(now, frame);
+            self.start_queued(now);
             if self.answers_bytes > self.config.limits.max_unsent_bytes {
                 let waiting = self.answers_bytes;
                 let reason = alloc::format!("it asks and does not read: {waiting} bytes of answers wait for it");
@@ -323,6 +336,7 @@ impl Connection {
         while let Some((key, fault)) = self.requests.expire(now) {
             self.settle_request(now, key, Err(fault));
         }
+        self.start_queued(now);
         while let Some((at, key, timer)) = self.turn_timers.first().copied() {
             if at > now {
                 break;
@@ -330,6 +344,7 @@ impl Connection {
             self.turn_timers.remove(&(at, key, timer));
             self.handle_turn_timer(now, key, timer);
         }
+        self.start_queued(now);
         self.handle_link_timeout(now);
     }
 }
@@ -472,10 +487,17 @@ impl Connection {
     /// Stops listening, and forgets what was not read.
     pub fn unsubscribe(&mut self, key: SubscriptionKey) {
         let Some(scope) = self.subscriptions.remove(&key) else { return };
+        let mut offered = Vec::new();
         if let Some(log) = self.log_of(&scope, false) {
+            if let Scope::Turns(_) = scope {
+                while let Next::Event(event) = log.next(key) {
+                    offered.extend(if let RawEvent::Turn(turn) = event { Some(turn) } else { None });
+                }
+            }
             log.unsubscribe(key);
         }
-        if let Scope::Thread(thread) = scope {
+        self.drop_offers(offered);
+        if let Scope::Thread(thread) | Scope::Turns(thread) = scope {
             self.prune_thread(thread.as_str());
         }
     }

@@ -4,7 +4,7 @@ use crate::{
     envelope::RpcId,
     id::{ItemId, ThreadId, TurnId},
     json::Json,
-    turn::State,
+    turn::{State, TurnKey},
 };
 use alloc::{boxed::Box, string::String};
 use bytes::Bytes;
@@ -26,6 +26,8 @@ pub enum RawEvent {
     Notification(RawNotification),
     /// A request of the server was refused on the application's behalf.
     Refused(Refused),
+    /// A turn began that was not started here. Only from `Scope::Turns`.
+    Turn(TurnKey),
 }
 
 impl RawEvent {
@@ -35,7 +37,7 @@ impl RawEvent {
     pub fn is_best_effort(&self) -> bool {
         match self {
             Self::Delta(_) | Self::Diagnostic(_) | Self::Gap(_) => true,
-            Self::Ended(_) | Self::Refused(_) => false,
+            Self::Ended(_) | Self::Refused(_) | Self::Turn(_) => false,
             Self::Notification(notification) => !matches!(
                 &*notification.method,
                 "error"
@@ -62,7 +64,7 @@ impl RawEvent {
             Self::Diagnostic(diagnostic) => diagnostic.head.len(),
             Self::Notification(notification) => notification.method.len() + notification.params.len(),
             Self::Refused(refused) => refused.notification.method.len() + refused.notification.params.len(),
-            Self::Ended(_) | Self::Gap(_) => 0,
+            Self::Ended(_) | Self::Gap(_) | Self::Turn(_) => 0,
         }
     }
 }
@@ -254,6 +256,8 @@ pub enum DiagnosticKind {
     Noise,
     /// A line longer than `Limits::max_line`.
     Oversized,
+    /// The pieces of a message do not add up to the message as it was completed. What was completed counts.
+    TextMismatch,
     /// The last line had no end.
     Truncated,
     /// An answer to a request that was never made.

@@ -35,7 +35,7 @@ pub(crate) fn says_no_active_turn(error: &CallError) -> bool {
 }
 
 /// The turn that runs instead of the expected one, from "expected active turn id `X` but found `U`", quoted or not.
-fn actual_turn(message: &str) -> Option<&str> {
+pub(crate) fn actual_turn(message: &str) -> Option<&str> {
     let (_, found) = message.split_once("expected active turn id")?.1.split_once(" but found ")?;
     let found = found.trim().trim_matches('`');
     (!found.is_empty()).then_some(found)
