@@ -11,7 +11,7 @@ use crate::{
     id::{ThreadId, TurnId},
     json::Json,
     launch::ExitReport,
-    turn::TurnResult,
+    turn::{InputError, TurnResult},
 };
 use alloc::{borrow::Cow, boxed::Box, string::String, sync::Arc};
 use core::{fmt, time::Duration};
@@ -555,6 +555,8 @@ pub enum TurnError {
     Busy(ThreadId),
     /// The turn ended as failed; the report has the server's error.
     Failed(Box<TurnResult>),
+    /// The input cannot be taken: nothing was sent, or the server refused it for that.
+    Input(InputError),
     /// The connection ended first.
     Lost {
         /// Why the connection ended.
@@ -605,7 +607,7 @@ impl TurnError {
             | Self::TimedOut { report, .. }
             | Self::IdleTimedOut { report, .. }
             | Self::UnknownStatus { report, .. } => Some(report),
-            Self::Busy(_) | Self::QueueFull { .. } | Self::Start(_) => None,
+            Self::Busy(_) | Self::Input(_) | Self::QueueFull { .. } | Self::Start(_) => None,
         }
     }
 
@@ -650,6 +652,7 @@ impl fmt::Display for TurnError {
                 Some(message) => write!(f, "the turn failed: {message}"),
                 None => f.write_str("the turn failed, and the server did not say why"),
             },
+            Self::Input(error) => write!(f, "the turn did not start: {error}"),
             Self::Lost { cause, .. } => write!(f, "the turn was lost: {cause}"),
             Self::Start(error) => write!(f, "the turn did not start: {error}"),
             Self::TimedOut { limit, .. } => {
@@ -679,6 +682,8 @@ pub enum SteerError {
     Call(CallError),
     /// The turn was over. The input was not taken.
     Ended,
+    /// The input cannot be taken: nothing was sent, or the server refused it for that.
+    Input(InputError),
     /// Another turn runs on the thread. The input was not taken.
     Mismatch {
         /// The turn that was steered.
@@ -717,6 +722,7 @@ impl fmt::Display for SteerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Call(error) => write!(f, "{error}"),
+            Self::Input(error) => write!(f, "the turn was not steered: {error}"),
             Self::Ended => f.write_str("the turn was over before it could be steered; start a new turn with the input"),
             Self::Mismatch { expected, actual } => {
                 write!(f, "turn {expected} does not run any more; turn {actual} does")

@@ -1,7 +1,7 @@
 //! What programs name, whichever runtime they use: the adapters re-export this list.
 
 pub use crate::{
-    client::{Event, Generation, Input, ItemEvent, TurnRequest, UsageEvent},
+    client::{Event, ExternalMessage, Generation, Input, ItemEvent, Stopped, TurnRequest, UsageEvent},
     connection::{Config, Counters, Limits, ServerInfo, Timeouts},
     error::{
         CallError, ConnectError, Delivery, Disconnect, DisconnectReason, Error, Fault, Phase, RpcError, RpcErrorKind,
@@ -12,7 +12,7 @@ pub use crate::{
     launch::{CloseLadder, Command, Environment, ExitReport, ExitStatus, Forced, LaunchError},
     protocol,
     turn::{
-        Delta, DeltaKind, Diagnostic, DiagnosticKind, InterruptOutcome, RawNotification, Refused, State, TurnResult,
-        TurnUsage,
+        Delta, DeltaKind, Diagnostic, DiagnosticKind, DropPolicy, InputError, InterruptOutcome, RawNotification,
+        Refused, State, TurnOptions, TurnResult, TurnUsage, WhenBusy,
     },
 };

@@ -29,7 +29,7 @@ pub mod process;
 mod transport;
 mod wait;
 
-pub use client::{Codex, Events, Thread, Turn};
+pub use client::{Codex, Events, SteerOrStart, Thread, Turn, Turns};
 pub use turnwire_core::{self as core, exports::*};
 
 use process::{Owner, Process};

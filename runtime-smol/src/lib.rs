@@ -26,7 +26,7 @@ mod transport;
 
 pub use turnwire_core::{
     self as core,
-    client::{Codex, Events, Thread, Turn},
+    client::{Codex, Events, SteerOrStart, Thread, Turn, Turns},
     exports::*,
 };
 

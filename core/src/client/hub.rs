@@ -300,6 +300,11 @@ impl Mailbox {
         Poll::Ready(self.taken.pop_front())
     }
 
+    /// What was taken out and not given on.
+    pub(crate) fn take_unread(&mut self) -> VecDeque<RawEvent> {
+        std::mem::take(&mut self.taken)
+    }
+
     pub(crate) fn close(&mut self, hub: &Hub) {
         let mut shared = hub.lock();
         shared.connection.unsubscribe(self.key);
@@ -309,11 +314,14 @@ impl Mailbox {
     }
 }
 
-/// Forgets who waits for a turn.
-pub(crate) fn release_turn(hub: &Hub, key: TurnKey) {
+/// Lets go of a turn, and forgets who waits for it.
+pub(crate) fn drop_turn(hub: &Hub, key: TurnKey) {
+    // The driver may have something to send then.
+    hub.command(|connection, now| connection.drop_turn(now, key));
     let mut shared = hub.lock();
-    shared.connection.release_turn(key);
-    let wakers = shared.turns.remove(&key);
+    let is_known = shared.connection.turn_state(key).is_some_and(|state| !state.is_end());
+    // Others may hold it too, and wait.
+    let wakers = if is_known { None } else { shared.turns.remove(&key) };
     drop(shared);
     drop(wakers);
 }

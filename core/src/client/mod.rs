@@ -10,14 +10,20 @@
 mod codex;
 mod event;
 mod hub;
+mod input;
 mod thread;
+mod thread_turns;
 mod turn;
+mod turn_request;
 
 pub use codex::{Codex, connect, connect_with_clock};
 pub use event::{Event, Events, ItemEvent, UsageEvent};
 pub use hub::Generation;
+pub use input::{ExternalMessage, Input};
 pub use thread::Thread;
-pub use turn::{Input, Turn, TurnRequest};
+pub use thread_turns::{SteerOrStart, Stopped, Turns};
+pub use turn::Turn;
+pub use turn_request::TurnRequest;
 
 pub(crate) use hub::Hub;
 

@@ -91,7 +91,7 @@ impl Connection {
     }
 
     /// Whether the server is older than this, or may be, since it does not say.
-    pub(super) fn may_be_older_than(&self, since: &str) -> bool {
+    pub(crate) fn may_be_older_than(&self, since: &str) -> bool {
         let reported = self.server.as_ref().and_then(|server| server.version.as_deref());
         let version = self.config.assume_version.as_deref().or(reported).and_then(Version::parse);
         version.is_none_or(|version| Version::parse(since).is_some_and(|since| version < since))

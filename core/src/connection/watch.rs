@@ -1,5 +1,7 @@
 //! Which threads are busy, whoever made them so; what waits for them, and how to take up a turn that runs already.
 
+#[cfg(feature = "client")]
+use super::RequestKey;
 use super::{Connection, Event, Lane, Pending, Prepared, Purpose, Scope};
 use crate::{
     envelope::Keys,
@@ -148,6 +150,39 @@ impl Connection {
         let Prepared { method, params, .. } = request;
         let entered = self.requests.enter(now, method.clone(), &params, Purpose::Call, Lane::Urgent, (within, within));
         entered.map(Pending::new).map_err(|fault| CallError::new(method, fault))
+    }
+
+    /// Makes a request that is encoded already and goes before all others, as [`enter`](Self::enter) otherwise.
+    ///
+    /// # Errors
+    /// As for [`request`](Self::request).
+    #[cfg(feature = "client")]
+    pub(crate) fn enter_urgent(&mut self, now: Time, request: Prepared) -> Result<RequestKey, CallError> {
+        let limit = self.config.limits.max_queued_requests;
+        if self.requests.len() >= limit.saturating_add(self.config.limits.max_in_flight) {
+            return Err(CallError::new(request.method, Fault::QueueFull { limit }));
+        }
+        self.enter_as(now, request, Purpose::Call, Lane::Urgent)
+    }
+
+    /// What runs on a thread; `None` if nothing is known to.
+    #[must_use]
+    pub fn running(&self, thread: &ThreadId) -> Option<Running> {
+        let live = self.threads.get(thread).and_then(|entry| entry.live);
+        let is_running = |key: &TurnKey| self.turns.get(key).is_some_and(|turn| !turn.state().is_end());
+        match live.filter(is_running) {
+            Some(key) => Some(Running::Ours(key)),
+            None => self.running_turn(thread).map(|turn| Running::Other(turn.clone())),
+        }
+    }
+
+    /// Holds a turn once more, so that it is there until it is dropped once more.
+    #[cfg(feature = "client")]
+    pub(crate) fn hold_turn(&mut self, key: TurnKey) {
+        if let Some(turn) = self.turns.get_mut(&key) {
+            turn.is_partial |= !turn.is_held();
+            turn.holders += 1;
+        }
     }
 
     /// The turn that runs on a thread, if the server has said so: whoever started it.

@@ -4,6 +4,7 @@ use crate::{
     envelope::RpcId,
     id::{ItemId, ThreadId, TurnId},
     json::Json,
+    protocol::Notification,
     turn::{State, TurnKey},
 };
 use alloc::{boxed::Box, string::String};
@@ -194,6 +195,12 @@ impl RawNotification {
             Ok(text) if !text.is_empty() => text,
             _ => "null",
         }
+    }
+
+    /// It as a type of its own, if it is of that type and fits it.
+    #[must_use]
+    pub fn decode<N: Notification>(&self) -> Option<N> {
+        (*self.method == *N::METHOD).then(|| crate::protocol::decode(self.params_text()).ok()).flatten()
     }
 
     /// The params.

@@ -34,6 +34,7 @@
 //! the server has ended the turn too. A turn that is attached to, because it runs already, begins as `Running`.
 
 mod event;
+mod input;
 mod log;
 mod options;
 mod report;
@@ -43,6 +44,7 @@ pub mod table;
 mod written;
 
 pub use event::{Delta, DeltaKind, Diagnostic, DiagnosticKind, RawEvent, RawNotification, Refused};
+pub use input::{InputError, MAX_INPUT_CHARS};
 pub use log::{Next, SubscriptionKey};
 pub use options::{DropPolicy, TurnOptions, WhenBusy};
 pub use report::{TurnReport, TurnResult, TurnUsage};
@@ -50,6 +52,8 @@ pub(crate) use steer::says_no_active_turn;
 pub use steer::steer_error;
 pub use table::{Cause, State};
 
+#[cfg(feature = "client")]
+pub(crate) use input::{NO_REMOTE_IMAGES_SINCE, check_input, has_remote_image};
 pub(crate) use log::{EventLog, Policy};
 pub(crate) use report::{Collector, Ending};
 pub(crate) use silence::Silence;

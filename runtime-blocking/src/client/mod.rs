@@ -3,9 +3,11 @@
 mod codex;
 mod events;
 mod thread;
+mod thread_turns;
 mod turn;
 
 pub use codex::Codex;
 pub use events::Events;
 pub use thread::Thread;
+pub use thread_turns::{SteerOrStart, Turns};
 pub use turn::Turn;

@@ -8,4 +8,5 @@ mod lab;
 mod loss;
 mod requests;
 mod routing;
+mod turn_options;
 mod turns;
