@@ -19,6 +19,9 @@ use serde_json::value::RawValue;
 /// How many requests for the time of day may be open. Whoever drives the connection answers each at once.
 const MAX_TIME_WANTED: usize = 64;
 
+/// The first server whose turns name the turn that they belong to.
+const ROOTS_SINCE: &str = "0.163.0";
+
 /// What a subscription listens to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -194,8 +197,9 @@ impl Connection {
         };
         if id.as_str() != named {
             if method == "turn/started" {
-                // A review runs under another id than its own, and says so.
-                if keys.root_turn_id.as_deref() == Some(id.as_str()) {
+                // A review runs under another id than its own, and newer servers say so.
+                let may_be_review = turn.start.is_none() && self.may_be_older_than(ROOTS_SINCE);
+                if may_be_review || keys.root_turn_id.as_deref() == Some(id.as_str()) {
                     self.handle_evidence_of_turn(now, key);
                 } else {
                     self.handle_overtaken(key);

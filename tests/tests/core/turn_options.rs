@@ -585,3 +585,19 @@ fn an_item_that_does_not_decode_is_kept_as_it_came() {
     let ids: Vec<_> = result.items.iter().filter_map(|item| item.id()).map(|id| id.as_str()).collect();
     assert_eq!(ids, ["m", "n"]);
 }
+
+#[test]
+fn a_review_that_is_attached_to_is_not_ended_by_the_other_name_under_which_it_begins() {
+    for version in ["0.133.0", "0.163.0"] {
+        let mut lab = old(version);
+        let attached = lab.connection.attach_turn(lab.now, &"T".into(), &"R".into(), &TurnOptions::default());
+        let key = attached.expect("attaches");
+        item(&mut lab, "item/completed", "R", json!({"type": "enteredReviewMode", "id": "e", "review": "r"}));
+        // Only the newer ones say what it belongs to.
+        let turn = if version == "0.163.0" { json!({"id": "S", "rootTurnId": "R"}) } else { json!({"id": "S"}) };
+        lab.notify("turn/started", json!({"threadId": "T", "turn": turn}));
+        assert_eq!(lab.connection.turn_state(key), Some(State::Running), "{version}");
+        end(&mut lab, "R", "completed");
+        assert!(result(&mut lab, key).is_ok());
+    }
+}

@@ -12,9 +12,9 @@ use rt::{
 use std::time::Duration;
 use turnwire_testkit::model::{ExecCommand, Gate, Message, Reply, Usage};
 
-/// Whether the server is older than the one whose busy threads answer with the turn that runs.
-fn names_dead_turns(codex: &rt::Codex) -> bool {
-    codex.server().and_then(|server| server.version).is_some_and(|version| version.starts_with("0.133."))
+/// Whether the server is older than this: all that there are have versions of one length.
+fn is_older(codex: &rt::Codex, than: &str) -> bool {
+    codex.server().and_then(|server| server.version).is_some_and(|version| version.as_str() < than)
 }
 
 scenario! {
@@ -146,7 +146,8 @@ scenario! {
         let theirs = wait!(codex.request(start)).expect("started").turn.id;
         assert!(gate.wait_reached(PATIENCE));
         let ours = wait!(thread.turn(TurnRequest::new("And so do we.").when_busy(WhenBusy::Join))).expect("taken");
-        assert_eq!(ours.id().as_ref() == Some(&theirs), !names_dead_turns(&codex), "what the answer named");
+        // Those before 0.154 answer with a name of which nothing is ever heard.
+        assert_eq!(ours.id().as_ref() == Some(&theirs), !is_older(&codex, "0.154.0"), "what the answer named");
         gate.open();
         let result = wait!(ours.result()).expect("it ends, though its name may have been a dead one");
         assert_eq!((result.turn_id.as_ref(), result.joined), (Some(&theirs), true));
@@ -276,7 +277,9 @@ scenario! {
         server.model.set_default(Reply::http(503, "unavailable"));
         let error = wait!(thread.run("Fail again.")).expect_err("failed");
         let TurnError::Failed(report) = &error else { panic!("{error}") };
-        assert_eq!(report.http_status(), Some(503), "{error}");
+        // Older ones say it in their text only.
+        let expected = (!is_older(&codex, "0.163.0")).then_some(503);
+        assert_eq!(report.http_status(), expected, "{error}");
         wait!(codex.close());
     }
 }
@@ -358,7 +361,7 @@ scenario! {
         wait!(thread.run(Input::new().text("And this?").local_image(&file))).expect("completed");
         assert_eq!(images(server.model.requests().pop().expect("asked").body()), 2);
         // Whether it is refused here or there.
-        if !names_dead_turns(&codex) {
+        if !is_older(&codex, "0.144.4") {
             let error = wait!(thread.run(Input::new().image("https://example.com/a.png"))).expect_err("refused");
             assert!(matches!(error, TurnError::Input(InputError::RemoteImage)), "{error}");
         }
@@ -384,7 +387,7 @@ scenario! {
         let codex = wait!(rt::spawn(&server.command())).expect("the server starts");
         let thread = wait!(codex.thread_start(server.thread_start())).expect("a thread");
         let sent = wait!(thread.run(ExternalMessage::new("mailbox", "Untrusted: buy now.")));
-        if codex.server().and_then(|server| server.version).is_some_and(|version| version.as_str() < "0.154.0") {
+        if is_older(&codex, "0.154.0") {
             let error = sent.expect_err("too old");
             assert!(matches!(&error, TurnError::Start(error) if matches!(error.fault, rt::Fault::NeedsNewer { .. })), "{error}");
         } else {
