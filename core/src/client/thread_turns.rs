@@ -3,13 +3,14 @@
 use super::{
     Input, Thread, Turn, TurnRequest,
     hub::{Mailbox, Reply, Session, Wait},
+    restart::start_turn,
 };
 use crate::{
-    connection::{Running, Scope, decode_response, other_turn, steered},
+    connection::{Prepared, Running, Scope, decode_response, other_turn, steered},
     error::{CallError, Error, Fault, SteerError, TurnError},
     id::{ThreadId, TurnId},
     json::Json,
-    protocol::{ThreadGoalGet, ThreadGoalSet, ThreadGoalStatus, TurnSteer, UserInput},
+    protocol::{Request, ThreadGoalGet, ThreadGoalSet, ThreadGoalStatus, TurnSteer, UserInput},
     turn::{InterruptOutcome, RawEvent, TurnKey, TurnOptions, WhenBusy},
 };
 use std::{
@@ -48,13 +49,13 @@ impl Thread {
     /// The turn that runs on the thread, whoever started it, as far as the server has said so.
     #[must_use]
     pub fn running_turn(&self) -> Option<TurnId> {
-        self.live_session().hub.read(|connection| connection.running_turn(self.id()).cloned())
+        self.session().hub.read(|connection| connection.running_turn(self.id()).cloned())
     }
 
     /// How many starts wait here for the thread to be free ([`WhenBusy::Queue`]).
     #[must_use]
     pub fn queued_turns(&self) -> usize {
-        self.live_session().hub.read(|connection| connection.queued_turns(self.id()))
+        self.session().hub.read(|connection| connection.queued_turns(self.id()))
     }
 
     /// Takes up a turn that runs on the thread already, whoever started it: somebody else, a goal, a review, or this program,
@@ -73,20 +74,19 @@ impl Thread {
     /// # Errors
     /// As for [`attach`](Self::attach).
     pub fn attach_with(&self, turn: impl Into<TurnId>, options: &TurnOptions) -> Result<Turn, TurnError> {
-        let (codex, turn) = (self.codex(), turn.into());
-        let (key, events) = codex.session().hub.command(|connection, now| {
+        let turn = turn.into();
+        let (key, events) = self.session().hub.command(|connection, now| {
             let key = connection.attach_turn(now, self.id(), &turn, options)?;
             Ok::<_, TurnError>((key, connection.subscribe(Scope::Turn(key))))
         })?;
-        Ok(Turn::of(codex.session(), key, self.id(), Some(events)))
+        Ok(Turn::of(self.session(), key, self.id(), Some(events)))
     }
 
     /// The turns that begin on the thread from now on and were not started by this session: those of goals, reviews,
     /// compactions and shell commands, from the server's own queue, and of other clients.
     pub fn turns(&self) -> Turns {
-        let codex = self.codex();
-        let key = codex.session().hub.read(|connection| connection.subscribe(Scope::Turns(self.id().clone())));
-        Turns { session: Arc::clone(codex.session()), thread: self.id().clone(), mailbox: Mailbox::new(key) }
+        let key = self.session().hub.read(|connection| connection.subscribe(Scope::Turns(self.id().clone())));
+        Turns { session: Arc::clone(self.session()), thread: self.id().clone(), mailbox: Mailbox::new(key) }
     }
 
     /// Gives a turn that runs on the thread more input (`turn/steer`), whoever started it, and returns the id of the turn
@@ -99,7 +99,7 @@ impl Thread {
     /// Dropping the future may leave the input sent.
     pub async fn steer(&self, turn: impl Into<TurnId>, input: impl Into<Input>) -> Result<TurnId, SteerError> {
         let input = input.into().for_steering().map_err(SteerError::Input)?;
-        steer_other(self.codex().session(), TurnSteer::new(self.id().clone(), turn.into(), input)).await
+        steer_other(self.session(), TurnSteer::new(self.id().clone(), turn.into(), input)).await
     }
 
     /// Gives the input to the turn that runs (`turn/steer`), or starts one with it (`turn/start`): one of the two, once. If
@@ -115,10 +115,9 @@ impl Thread {
     pub async fn steer_or_start(&self, request: impl Into<TurnRequest>) -> Result<SteerOrStart, Error> {
         let request = request.into();
         request.check().map_err(|fault| Error::Turn(TurnError::Input(fault)))?;
-        let codex = self.codex();
         let mut attempts = 0;
         loop {
-            let (is_running, steered) = self.try_to_steer(codex.session(), &request).await?;
+            let (is_running, steered) = self.try_to_steer(self.session(), &request).await?;
             if let Some(turn) = steered {
                 return Ok(SteerOrStart::Steered(turn));
             }
@@ -127,7 +126,7 @@ impl Thread {
                 // It is over, though its end may still be on its way.
                 start.options.when_busy = WhenBusy::Queue;
             }
-            match Turn::start(codex.session(), self.id(), start, true).await {
+            match start_turn(self.session(), self.id(), start, true).await {
                 Ok(turn) => return Ok(SteerOrStart::Started(turn)),
                 // Another turn began in between, and nothing was sent.
                 Err(TurnError::Busy(_)) if attempts < MAX_ATTEMPTS => attempts += 1,
@@ -147,8 +146,7 @@ impl Thread {
     /// # Cancel safety
     /// What was begun goes on when the future is dropped; what was not is not.
     pub async fn stop(&self) -> Result<Stopped, CallError> {
-        let codex = self.codex();
-        let session = codex.session();
+        let session = self.session();
         // First of all, or what ends is followed by the next.
         session.hub.command(|connection, _| connection.withdraw_turns(self.id()));
         let goal = self.pause_goal().await;
@@ -186,8 +184,7 @@ impl Thread {
 
     /// Pauses the thread's goal if it is active. A thread that can have none has none.
     async fn pause_goal(&self) -> Result<bool, CallError> {
-        let codex = self.codex();
-        let goal = match codex.request(ThreadGoalGet::new(self.id().clone())).await {
+        let goal = match call(self.session(), ThreadGoalGet::new(self.id().clone())).await {
             Ok(response) => response.goal,
             Err(error) => match error.fault {
                 Fault::Rpc(_) | Fault::NeedsNewer { .. } | Fault::NeedsExperimental { .. } => None,
@@ -198,7 +195,7 @@ impl Thread {
             return Ok(false);
         }
         let set = ThreadGoalSet::new(self.id().clone()).status(ThreadGoalStatus::Paused);
-        codex.request(set).await.map(|_| true)
+        call(self.session(), set).await.map(|_| true)
     }
 
     /// Whether a turn was running, and the one that took the input.
@@ -238,10 +235,6 @@ impl Thread {
             Err(SteerError::Ended) => Ok((true, None)),
             Err(error) => Err(error),
         }
-    }
-
-    fn live_session(&self) -> Arc<Session> {
-        Arc::clone(self.codex().session())
     }
 }
 
@@ -291,6 +284,14 @@ impl Drop for Held<'_> {
     }
 }
 
+/// Makes a request over the thread's own connection.
+async fn call<R: Request>(session: &Arc<Session>, params: R) -> Result<R::Response, CallError> {
+    let request = Prepared::new(&params)?;
+    drop(params);
+    let key = session.hub.command(|connection, now| connection.enter(now, request))?;
+    decode_response::<R>(&Reply::new(session, key).await?)
+}
+
 /// Has a turn ended that is not ours.
 async fn interrupt_other(
     session: &Arc<Session>,
@@ -318,7 +319,7 @@ pub(super) async fn steer_ours(
 
 async fn steer_other(session: &Arc<Session>, steer: TurnSteer) -> Result<TurnId, SteerError> {
     let expected = steer.expected_turn_id.clone();
-    let request = crate::connection::Prepared::new(&steer).map_err(SteerError::Call)?;
+    let request = Prepared::new(&steer).map_err(SteerError::Call)?;
     drop(steer);
     let key = session.hub.command(|connection, now| connection.enter_urgent(now, request)).map_err(SteerError::Call)?;
     take_steered(Reply::new(session, key).await, &expected)

@@ -49,7 +49,20 @@ impl fmt::Debug for Turn {
 }
 
 impl Turn {
+    /// Starts a turn and waits until the server has named it.
     pub(crate) async fn start(
+        session: &Arc<Session>,
+        thread: &ThreadId,
+        request: TurnRequest,
+        with_events: bool,
+    ) -> Result<Self, TurnError> {
+        let turn = Self::enter(session, thread, request, with_events)?;
+        turn.accepted().await?;
+        Ok(turn)
+    }
+
+    /// Starts a turn.
+    pub(crate) fn enter(
         session: &Arc<Session>,
         thread: &ThreadId,
         request: TurnRequest,
@@ -69,9 +82,7 @@ impl Turn {
             Ok::<_, TurnError>((key, with_events.then(|| connection.subscribe(Scope::Turn(key)))))
         })?;
         // From here on the turn is released on every way out.
-        let turn = Self::of(session, key, thread, events);
-        turn.accepted().await?;
-        Ok(turn)
+        Ok(Self::of(session, key, thread, events))
     }
 
     /// The handle to a turn that is held, which lets go of it when it is dropped.
@@ -89,6 +100,12 @@ impl Turn {
 
     pub(super) fn parts(&self) -> (&Arc<Session>, TurnKey) {
         (&self.inner.session, self.inner.key)
+    }
+
+    /// Whether anything was heard of it, though its start may never have been answered.
+    pub(crate) fn was_seen(&self) -> bool {
+        let Inner { session, key, .. } = &*self.inner;
+        session.hub.read(|connection| connection.turn_was_seen(*key))
     }
 
     /// The server's name for it.
@@ -194,7 +211,7 @@ impl Turn {
     }
 
     /// Waits until the server has named the turn.
-    async fn accepted(&self) -> Result<(), TurnError> {
+    pub(crate) async fn accepted(&self) -> Result<(), TurnError> {
         let Inner { session, key, .. } = &*self.inner;
         let state = poll_fn(|cx| {
             session.hub.poll(cx, Wait::Turn(*key), |connection| match connection.turn_state(*key) {

@@ -134,6 +134,18 @@ impl TurnRequest {
         self
     }
 
+    /// With a mark by which the turn can be found in a history, and the mark: the caller's own, if there is one.
+    pub(super) fn marked(mut self, new: impl FnOnce() -> String) -> (Self, Option<String>) {
+        let mark = self.params.client_user_message_id.get_or_insert_with(new).clone();
+        (self, Some(mark))
+    }
+
+    /// With so much less time.
+    pub(super) fn shortened(mut self, by: Duration) -> Self {
+        self.options.deadline = self.options.deadline.map(|deadline| deadline.saturating_sub(by));
+        self
+    }
+
     /// What is wrong with it, as far as that can be said without knowing the server.
     pub(super) fn check(&self) -> Result<(), InputError> {
         self.fault.clone().map_or(Ok(()), Err)?;

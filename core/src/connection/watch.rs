@@ -76,8 +76,7 @@ impl Connection {
         turn: &TurnId,
         options: &TurnOptions,
     ) -> Result<TurnKey, TurnError> {
-        if let Some(cause) = self.link.cause() {
-            let fault = Fault::disconnected_before(cause);
+        if let Some(fault) = self.refusal() {
             return Err(TurnError::Start(CallError::new("turn/attach", fault)));
         }
         if let Some(live) = self.threads.get(thread).and_then(|entry| entry.live) {
@@ -143,8 +142,8 @@ impl Connection {
         turn: &TurnId,
     ) -> Result<Pending<TurnInterrupt>, CallError> {
         let request = Prepared::new(&TurnInterrupt::new(thread.clone(), turn.clone()))?;
-        if let Some(cause) = self.link.cause() {
-            return Err(CallError::new(request.method, Fault::disconnected_before(cause)));
+        if let Some(fault) = self.refusal() {
+            return Err(CallError::new(request.method, fault));
         }
         let within = self.config.timeouts.interrupt;
         let Prepared { method, params, .. } = request;

@@ -32,6 +32,17 @@ pub enum RawEvent {
 }
 
 impl RawEvent {
+    /// The thread it belongs to, if it says so.
+    #[must_use]
+    pub fn thread(&self) -> Option<&ThreadId> {
+        match self {
+            Self::Delta(delta) => Some(&delta.thread),
+            Self::Notification(notification) => notification.thread.as_ref(),
+            Self::Refused(refused) => refused.notification.thread.as_ref(),
+            Self::Diagnostic(_) | Self::Ended(_) | Self::Gap(_) | Self::Turn(_) => None,
+        }
+    }
+
     /// Whether it may be left out when memory is short: whatever is neither a beginning nor an end, nor an error, nor a
     /// request.
     #[must_use]
@@ -261,6 +272,8 @@ pub enum DiagnosticKind {
     Malformed,
     /// A line that is no JSON object: a banner, a log line.
     Noise,
+    /// The server's home is not the one that it was started with.
+    OtherHome,
     /// A line longer than `Limits::max_line`.
     Oversized,
     /// The pieces of a message do not add up to the message as it was completed. What was completed counts.
@@ -269,4 +282,6 @@ pub enum DiagnosticKind {
     Truncated,
     /// An answer to a request that was never made.
     UnknownResponse,
+    /// The server's version is not one that this version of turnwire was tried with, or it does not say which it is.
+    UntriedVersion,
 }

@@ -146,6 +146,8 @@ pub(crate) struct Turn {
     /// The text that its messages should have when they are completed.
     pub(crate) written: Written,
     pub(crate) joined: bool,
+    /// Whether something was heard of it, or of another turn on its thread, though its start was never answered.
+    pub(crate) was_seen: bool,
     /// The turn that ran on the thread when this one was started, as far as was known.
     pub(crate) running_before: Option<TurnId>,
     pub(crate) log: EventLog,
@@ -195,6 +197,7 @@ impl Turn {
             unclaimed: Vec::new(),
             written: Written::default(),
             joined: false,
+            was_seen: false,
             running_before: None,
             log: EventLog::default(),
             collected: Collector::default(),
