@@ -12,7 +12,7 @@ use crate::{
     json::Json,
     launch::ExitReport,
     protocol::{SandboxMode, SandboxPolicy},
-    turn::TurnResult,
+    turn::{InputError, TurnResult},
 };
 use alloc::{borrow::Cow, boxed::Box, string::String, sync::Arc};
 use core::{fmt, time::Duration};
@@ -208,8 +208,13 @@ pub enum DisconnectReason {
     },
     /// Reading or writing failed.
     Io(String),
+    /// No server was started: it was not found, or the system would not start it. Only with std, as the launching itself.
+    #[cfg(feature = "std")]
+    Launch(LaunchError),
     /// The peer broke a rule that it must keep.
     Protocol(String),
+    /// The runtime could not take over the pipes of the server's process, or is not there.
+    Wire(String),
 }
 
 impl fmt::Display for DisconnectReason {
@@ -226,7 +231,10 @@ impl fmt::Display for DisconnectReason {
                 write!(f, "the server did not answer `initialize` within {elapsed:.1?}; is this program an app-server?")
             }
             Self::Io(message) => write!(f, "moving bytes to or from the server failed: {message}"),
+            #[cfg(feature = "std")]
+            Self::Launch(error) => write!(f, "no server was started: {error}"),
             Self::Protocol(message) => write!(f, "the server broke the protocol: {message}"),
+            Self::Wire(message) => write!(f, "the pipes of the server's process cannot be used: {message}"),
         }
     }
 }
@@ -302,6 +310,16 @@ pub enum Fault {
         /// The limit.
         limit: usize,
     },
+    /// The server refused because another turn runs on the thread than the one that was named.
+    OtherTurn {
+        /// The turn that runs.
+        actual: TurnId,
+        /// The server's error.
+        error: RpcError,
+    },
+    /// The sandbox of a turn that had waited for its thread may allow more than the thread's own does by now. Nothing was
+    /// sent.
+    Relaxes(Box<Relaxation>),
     /// The server answered with an error.
     Rpc(RpcError),
     /// The thread was loaded, with a looser sandbox than was asked for: a server does not change the sandbox of a thread that
@@ -318,6 +336,18 @@ pub enum Fault {
         length: u64,
         /// The limit in bytes.
         limit: usize,
+    },
+    /// The thread was stopped, or the turn was taken back, before the request was sent.
+    Withdrawn,
+    /// The handle that was called belongs to a server that is gone, and a later one has taken its place. Nothing was sent.
+    /// `Codex::thread` gives a handle to the same thread on the server of now.
+    Stale {
+        /// The generation of the handle.
+        handle: u64,
+        /// The generation that was current when the handle's server had been replaced.
+        current: u64,
+        /// Why the handle's server is gone.
+        cause: Disconnect,
     },
     /// The turn that the request was about ended before the request could be sent.
     TurnEnded,
@@ -355,9 +385,13 @@ impl CallError {
             // The server may have begun before it failed.
             Fault::Rpc(error) => error.kind() == RpcErrorKind::Internal,
             Fault::Encode(_)
+            | Fault::OtherTurn { .. }
             | Fault::NeedsExperimental { .. }
             | Fault::NeedsNewer { .. }
             | Fault::QueueFull { .. }
+            | Fault::Relaxes(_)
+            | Fault::Withdrawn
+            | Fault::Stale { .. }
             | Fault::TurnEnded => false,
         }
     }
@@ -371,14 +405,20 @@ impl CallError {
     /// Whether the connection is over.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        matches!(self.fault, Fault::Disconnected { .. })
+        matches!(self.fault, Fault::Disconnected { .. } | Fault::Stale { .. })
+    }
+
+    /// Whether the handle that was called belongs to an earlier server than the one of now.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        matches!(self.fault, Fault::Stale { .. })
     }
 
     /// The server's error object, if it answered with one.
     #[must_use]
     pub fn rpc(&self) -> Option<&RpcError> {
         match &self.fault {
-            Fault::Rpc(error) => Some(error),
+            Fault::Rpc(error) | Fault::OtherTurn { error, .. } => Some(error),
             _ => None,
         }
     }
@@ -415,6 +455,7 @@ impl fmt::Display for CallError {
                     "`{method}` was not queued because {limit} requests wait already (Limits::max_queued_requests)"
                 )
             }
+            Fault::Relaxes(relaxation) => write!(f, "`{method}` was not sent: {relaxation}"),
             Fault::Rpc(error) => match error.refused_value() {
                 Some(value) if *value == **method => {
                     write!(
@@ -438,6 +479,13 @@ impl fmt::Display for CallError {
             Fault::TooLarge { length, limit } => {
                 write!(f, "the result of `{method}` has {length} bytes; at most {limit} are read (Limits::max_line)")
             }
+            Fault::OtherTurn { actual, .. } => write!(f, "`{method}` was refused because turn {actual} runs instead"),
+            Fault::Withdrawn => write!(f, "`{method}` was taken back before it was sent"),
+            Fault::Stale { handle, current, cause } => write!(
+                f,
+                "`{method}` was not sent: its handle is stale, as it belongs to server {handle} of the session, and server \
+                 {current} has taken its place because {cause}"
+            ),
             Fault::TurnEnded => write!(f, "`{method}` was not sent because its turn ended first"),
             Fault::TimedOut { delivery: Delivery::NotSent, elapsed } => write!(
                 f,
@@ -458,7 +506,7 @@ impl fmt::Display for CallError {
 impl core::error::Error for CallError {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match &self.fault {
-            Fault::Disconnected { cause, .. } => Some(cause),
+            Fault::Disconnected { cause, .. } | Fault::Stale { cause, .. } => Some(cause),
             _ => None,
         }
     }
@@ -490,6 +538,26 @@ pub enum Phase {
 }
 
 impl ConnectError {
+    /// What a connection that ended before its handshake was done says to those who wait for it.
+    #[cfg(feature = "client")]
+    pub(crate) fn of(cause: Disconnect) -> Self {
+        match cause.reason() {
+            DisconnectReason::Launch(error) => Self::Launch(error.clone()),
+            DisconnectReason::Wire(message) => Self::Wire(message.clone()),
+            _ => Self::Initialize(cause),
+        }
+    }
+
+    /// The reason that a connection ends with when this kept it from beginning.
+    #[cfg(feature = "client")]
+    pub(crate) fn into_reason(self) -> DisconnectReason {
+        match self {
+            Self::Initialize(cause) => cause.reason().clone(),
+            Self::Launch(error) => DisconnectReason::Launch(error),
+            Self::Wire(message) => DisconnectReason::Wire(message),
+        }
+    }
+
     /// Whether the same may simply be tried again: the system was short of something for the moment.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
@@ -557,6 +625,8 @@ pub enum TurnError {
     Busy(ThreadId),
     /// The turn ended as failed; the report has the server's error.
     Failed(Box<TurnResult>),
+    /// The input cannot be taken: nothing was sent, or the server refused it for that.
+    Input(InputError),
     /// The connection ended first.
     Lost {
         /// Why the connection ended.
@@ -575,6 +645,21 @@ pub enum TurnError {
         limit: Duration,
         /// What was known of the turn by then.
         report: Box<TurnResult>,
+    },
+    /// Nothing was heard of the turn for longer than its idle deadline allows. The turn is told to stop, and its thread
+    /// stays busy until it does.
+    IdleTimedOut {
+        /// The idle deadline that held, from the last sign of life.
+        limit: Duration,
+        /// How long ago the last sign of life was.
+        age: Duration,
+        /// What was known of the turn by then.
+        report: Box<TurnResult>,
+    },
+    /// So many starts wait for the thread already; see `Limits::max_queued_turns`. Nothing was sent.
+    QueueFull {
+        /// The limit.
+        limit: usize,
     },
     /// The turn ended with a status that this version of turnwire does not know, or with none. Never a success.
     UnknownStatus {
@@ -637,15 +722,20 @@ impl TurnError {
             Self::Failed(report)
             | Self::Lost { report, .. }
             | Self::TimedOut { report, .. }
+            | Self::IdleTimedOut { report, .. }
             | Self::UnknownStatus { report, .. } => Some(report),
-            Self::Busy(_) | Self::Relaxes(_) | Self::Start(_) => None,
+            Self::Busy(_) | Self::Input(_) | Self::QueueFull { .. } | Self::Relaxes(_) | Self::Start(_) => None,
         }
     }
 
     /// Whether the same start may simply be tried again: it was refused without being executed.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Start(error) if error.is_retryable())
+        match self {
+            Self::Start(error) => error.is_retryable(),
+            Self::QueueFull { .. } => true,
+            _ => false,
+        }
     }
 
     /// Whether a deadline passed.
@@ -653,7 +743,7 @@ impl TurnError {
     pub fn is_timeout(&self) -> bool {
         match self {
             Self::Start(error) => error.is_timeout(),
-            Self::TimedOut { .. } => true,
+            Self::TimedOut { .. } | Self::IdleTimedOut { .. } => true,
             _ => false,
         }
     }
@@ -679,11 +769,20 @@ impl fmt::Display for TurnError {
                 Some(message) => write!(f, "the turn failed: {message}"),
                 None => f.write_str("the turn failed, and the server did not say why"),
             },
+            Self::Input(error) => write!(f, "the turn did not start: {error}"),
             Self::Lost { cause, .. } => write!(f, "the turn was lost: {cause}"),
             Self::Relaxes(relaxation) => write!(f, "{relaxation}"),
             Self::Start(error) => write!(f, "the turn did not start: {error}"),
             Self::TimedOut { limit, .. } => {
                 write!(f, "the turn did not end within {limit:.1?}; it was told to stop")
+            }
+            Self::IdleTimedOut { limit, age, .. } => write!(
+                f,
+                "nothing was heard of the turn for {age:.1?}, longer than its idle deadline of {limit:.1?}; it was told \
+                 to stop"
+            ),
+            Self::QueueFull { limit } => {
+                write!(f, "{limit} starts wait for the thread already (Limits::max_queued_turns)")
             }
             Self::UnknownStatus { status, .. } if status.is_empty() => f.write_str("the turn ended without a status"),
             Self::UnknownStatus { status, .. } => write!(f, "the turn ended with the unknown status `{status}`"),
@@ -701,6 +800,8 @@ pub enum SteerError {
     Call(CallError),
     /// The turn was over. The input was not taken.
     Ended,
+    /// The input cannot be taken: nothing was sent, or the server refused it for that.
+    Input(InputError),
     /// Another turn runs on the thread. The input was not taken.
     Mismatch {
         /// The turn that was steered.
@@ -739,6 +840,7 @@ impl fmt::Display for SteerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Call(error) => write!(f, "{error}"),
+            Self::Input(error) => write!(f, "the turn was not steered: {error}"),
             Self::Ended => f.write_str("the turn was over before it could be steered; start a new turn with the input"),
             Self::Mismatch { expected, actual } => {
                 write!(f, "turn {expected} does not run any more; turn {actual} does")

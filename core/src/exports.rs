@@ -1,8 +1,8 @@
 //! What programs name, whichever runtime they use: the adapters re-export this list.
 
 pub use crate::{
-    client::{Event, Generation, Input, ItemEvent, TurnRequest, UsageEvent},
-    connection::{Config, Counters, KnownSettings, Limits, ServerInfo, Timeouts},
+    client::{Event, ExternalMessage, Generation, Input, ItemEvent, Stopped, TreeEvent, TurnRequest, UsageEvent},
+    connection::{Config, Counters, KnownSettings, Limits, RestartPolicy, ServerInfo, Timeouts, Tried},
     error::{
         CallError, ConnectError, Delivery, Disconnect, DisconnectReason, Error, Fault, Phase, Relaxation, RpcError,
         RpcErrorKind, SteerError, TurnError,
@@ -14,7 +14,7 @@ pub use crate::{
     sandbox::{ApprovalMode, Sandbox},
     schema,
     turn::{
-        Delta, DeltaKind, Diagnostic, DiagnosticKind, InterruptOutcome, RawNotification, Refused, State, TurnResult,
-        TurnUsage,
+        Delta, DeltaKind, Diagnostic, DiagnosticKind, DropPolicy, InputError, InterruptOutcome, RawNotification,
+        Refused, State, TurnOptions, TurnResult, TurnUsage, WhenBusy,
     },
 };

@@ -4,7 +4,7 @@ use super::hub::{Mailbox, Session};
 use crate::{
     connection::Scope,
     protocol::{
-        self, ErrorNotification, ItemCompletedNotification, ItemStartedNotification, Notification, ThreadItem,
+        ErrorNotification, ItemCompletedNotification, ItemStartedNotification, Notification, ThreadItem,
         ThreadTokenUsage, ThreadTokenUsageUpdatedNotification, TurnError, TurnStartedNotification,
     },
     turn::{Delta, Diagnostic, RawEvent, RawNotification, Refused, State},
@@ -80,15 +80,49 @@ impl From<RawEvent> for Event {
             RawEvent::Gap(count) => Self::Gap(count),
             RawEvent::Notification(raw) => Self::typed(raw),
             RawEvent::Refused(refused) => Self::Refused(refused),
+            // Only from the one kind of subscription that is not read as events.
+            RawEvent::Turn(_) => Self::Gap(0),
         }
     }
 }
 
 impl Event {
+    /// What the server said, as it came; `None` where it is in a form of this library alone.
+    #[must_use]
+    pub fn raw(&self) -> Option<&RawNotification> {
+        match self {
+            Self::Error { raw, .. }
+            | Self::ItemCompleted(ItemEvent { raw, .. })
+            | Self::ItemStarted(ItemEvent { raw, .. })
+            | Self::Other(raw)
+            | Self::Started(raw)
+            | Self::Usage(UsageEvent { raw, .. }) => Some(raw),
+            Self::Refused(refused) => Some(&refused.notification),
+            Self::Delta(_) | Self::Diagnostic(_) | Self::Ended(_) | Self::Gap(_) => None,
+        }
+    }
+
+    /// What the server said as a type of its own, if it is of that type and fits it. For whatever has no variant here:
+    /// changes of the plan ([`TurnPlanUpdatedNotification`](crate::protocol::TurnPlanUpdatedNotification)) and of the diff,
+    /// patches that are being written, models that were rerouted, verifications, moderation, warnings of the guardian …
+    ///
+    /// ```
+    /// # use turnwire_core::{client::Event, protocol::TurnPlanUpdatedNotification};
+    /// fn show(event: &Event) {
+    ///     if let Some(plan) = event.notification::<TurnPlanUpdatedNotification>() {
+    ///         println!("{} steps", plan.plan.len());
+    ///     }
+    /// }
+    /// ```
+    #[must_use]
+    pub fn notification<N: Notification>(&self) -> Option<N> {
+        self.raw()?.decode()
+    }
+
     /// What does not fit its type stays as it came.
     fn typed(raw: RawNotification) -> Self {
         fn read<N: Notification>(raw: &RawNotification) -> Option<N> {
-            (*raw.method == *N::METHOD).then(|| protocol::decode(raw.params_text()).ok()).flatten()
+            raw.decode()
         }
         if &*raw.method == TurnStartedNotification::METHOD {
             return Self::Started(raw);

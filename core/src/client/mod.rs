@@ -8,17 +8,29 @@
 //! Every future here may be dropped at any time. What that means is said with each; nothing is ever half sent.
 
 mod codex;
+mod connector;
 mod event;
 mod hub;
+mod input;
 mod options;
+mod restart;
+mod session;
 mod thread;
+mod thread_turns;
+mod tree;
 mod turn;
+mod turn_request;
 
 pub use codex::{Codex, connect, connect_with_clock};
+pub use connector::{Connector, Launch, connect_lazily};
 pub use event::{Event, Events, ItemEvent, UsageEvent};
 pub use hub::Generation;
+pub use input::{ExternalMessage, Input};
 pub use thread::Thread;
-pub use turn::{Input, Turn, TurnRequest};
+pub use thread_turns::{SteerOrStart, Stopped, Turns};
+pub use tree::{Tree, TreeEvent};
+pub use turn::Turn;
+pub use turn_request::TurnRequest;
 
 pub(crate) use hub::Hub;
 

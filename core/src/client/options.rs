@@ -3,7 +3,6 @@
 use super::{Thread, TurnRequest};
 use crate::{
     connection::KnownSettings,
-    json::Json,
     sandbox::{ApprovalMode, Sandbox},
 };
 
@@ -35,13 +34,6 @@ impl TurnRequest {
     /// its later turns.
     pub fn approval_mode(mut self, mode: ApprovalMode) -> Self {
         mode.apply(&mut self.params.approval_policy, &mut self.params.approvals_reviewer);
-        self
-    }
-
-    /// The JSON schema that the answer must fit (`outputSchema`), for this turn only. It is passed on as it is;
-    /// [`schema::lint`](crate::schema::lint) says what a model would refuse of it.
-    pub fn output_schema(mut self, schema: impl Into<Json>) -> Self {
-        self.params.output_schema = Some(schema.into());
         self
     }
 }

@@ -41,6 +41,7 @@
 //! ```
 
 mod config;
+mod kin;
 mod link;
 mod needs;
 mod refusals;
@@ -48,16 +49,18 @@ mod requests;
 mod routing;
 mod settings;
 mod turns;
+mod watch;
 
-pub use config::{Config, Limits, Timeouts};
-pub use link::ServerInfo;
+pub use crate::turn::TurnOptions;
+pub use config::{Config, Limits, RestartPolicy, Timeouts};
+pub use link::{ServerInfo, Tried};
 pub use needs::Prepared;
 pub use requests::RequestKey;
 pub use routing::Scope;
 pub use settings::KnownSettings;
-pub use turns::TurnOptions;
 #[cfg(feature = "client")]
-pub(crate) use turns::steered;
+pub(crate) use turns::{other_turn, steered};
+pub use watch::Running;
 
 use crate::{
     envelope::{Envelope, Keys, Message, NotAMessage, RpcId},
@@ -82,6 +85,7 @@ use requests::{Answered, Lane, Purpose, Requests};
 use routing::ThreadEntry;
 use serde::Serialize;
 use turns::TurnTimer;
+use watch::{EndOfOther, Watched};
 
 /// How many bytes one `poll_transmit` gathers before it says that it is enough for now.
 const TRANSMIT_CHUNK: usize = 64 * 1024;
@@ -204,6 +208,8 @@ pub struct Counters {
 pub struct Connection {
     config: Config,
     link: Link,
+    /// The generation of this connection and the one that stands in for it. Set only when it is over.
+    superseded: Option<(u64, u64)>,
     server: Option<ServerInfo>,
     framer: Framer,
     requests: Requests,
@@ -216,10 +222,17 @@ pub struct Connection {
     turn_timers: BTreeSet<(Time, TurnKey, TurnTimer)>,
     /// The threads with a turn that is not over, or with a subscription.
     threads: HashMap<crate::id::ThreadId, ThreadEntry>,
+    /// What is known of threads as such. Length <= `Limits::max_watched_threads`.
+    watched: HashMap<crate::id::ThreadId, Watched>,
+    /// Threads that were busy, and have starts that wait for them. Empty between calls.
+    freed: Vec<crate::id::ThreadId>,
+    /// The last ends of turns that were nobody's here. Bounded by `watch::REMEMBERED_ENDS`.
+    ends: VecDeque<EndOfOther>,
     subscriptions: BTreeMap<SubscriptionKey, Scope>,
     next_subscription: u64,
     /// What belongs to no thread that anybody here has to do with.
     log: EventLog,
+    kin: kin::Kin,
     /// The requests that were made before the server's version was known, and what they need.
     unchecked: Vec<(RequestKey, Vec<needs::Need>)>,
     /// What is known of the process of a connection that is not ending.
@@ -248,9 +261,18 @@ impl Connection {
     /// A connection that begins with its handshake.
     #[must_use]
     pub fn new(now: Time, config: Config) -> Self {
-        let mut connection = Self {
+        let mut connection = Self { link: Link::Connecting, ..Self::unstarted(config) };
+        connection.initialize(now);
+        connection
+    }
+
+    /// A connection without a server yet. What is asked of it waits until somebody [begins](Self::begin) it.
+    #[must_use]
+    pub fn unstarted(config: Config) -> Self {
+        Self {
             framer: Framer::new(config.limits.max_line),
-            link: Link::Connecting,
+            link: Link::Idle,
+            superseded: None,
             server: None,
             requests: Requests::new(),
             answers: VecDeque::new(),
@@ -259,9 +281,13 @@ impl Connection {
             next_turn: 1,
             turn_timers: BTreeSet::new(),
             threads: HashMap::new(),
+            watched: HashMap::new(),
+            freed: Vec::new(),
+            ends: VecDeque::new(),
             subscriptions: BTreeMap::new(),
             next_subscription: 1,
             log: EventLog::default(),
+            kin: kin::Kin::default(),
             unchecked: Vec::new(),
             evidence: None,
             time_wanted: BTreeMap::new(),
@@ -271,9 +297,7 @@ impl Connection {
             diagnostics: VecDeque::new(),
             counters: Counters::default(),
             config,
-        };
-        connection.initialize(now);
-        connection
+        }
     }
 
     /// Takes bytes that the server wrote, cut anywhere.
@@ -286,6 +310,7 @@ impl Connection {
             if self.has_restores() {
                 self.send_restores(now);
             }
+            self.start_queued(now);
             if self.answers_bytes > self.config.limits.max_unsent_bytes {
                 let waiting = self.answers_bytes;
                 let reason = alloc::format!("it asks and does not read: {waiting} bytes of answers wait for it");
@@ -331,6 +356,7 @@ impl Connection {
         while let Some((key, fault)) = self.requests.expire(now) {
             self.settle_request(now, key, Err(fault));
         }
+        self.start_queued(now);
         while let Some((at, key, timer)) = self.turn_timers.first().copied() {
             if at > now {
                 break;
@@ -339,6 +365,7 @@ impl Connection {
             self.handle_turn_timer(now, key, timer);
         }
         self.send_restores(now);
+        self.start_queued(now);
         self.handle_link_timeout(now);
     }
 }
@@ -436,8 +463,8 @@ impl Connection {
             method: &'a str,
             params: &'a P,
         }
-        if let Some(cause) = self.link.cause() {
-            return Err(CallError::new(String::from(method), Fault::disconnected_before(cause)));
+        if let Some(fault) = self.refusal() {
+            return Err(CallError::new(String::from(method), fault));
         }
         let line = serde_json::to_vec(&Line { method, params });
         let line =
@@ -482,12 +509,17 @@ impl Connection {
     /// Stops listening, and forgets what was not read.
     pub fn unsubscribe(&mut self, key: SubscriptionKey) {
         let Some(scope) = self.subscriptions.remove(&key) else { return };
+        let mut offered = Vec::new();
         if let Some(log) = self.log_of(&scope, false) {
+            if let Scope::Turns(_) = scope {
+                while let Next::Event(event) = log.next(key) {
+                    offered.extend(if let RawEvent::Turn(turn) = event { Some(turn) } else { None });
+                }
+            }
             log.unsubscribe(key);
         }
-        if let Scope::Thread(thread) = scope {
-            self.prune_thread(thread.as_str());
-        }
+        self.drop_offers(offered);
+        self.prune_scope(&scope);
     }
 
     /// The next event of a subscription.
@@ -542,7 +574,7 @@ impl Connection {
             turns: self.turns.len(),
             threads: self.threads.len(),
             subscriptions: self.subscriptions.len(),
-            unread_bytes: self.log.bytes() + turns + threads,
+            unread_bytes: self.log.bytes() + self.kin.bytes() + turns + threads,
             ..self.counters
         }
     }
@@ -681,8 +713,8 @@ impl Connection {
         purpose: Purpose,
         lane: Lane,
     ) -> Result<RequestKey, CallError> {
-        if let Some(cause) = self.link.cause() {
-            return Err(CallError::new(request.method, Fault::disconnected_before(cause)));
+        if let Some(fault) = self.refusal() {
+            return Err(CallError::new(request.method, fault));
         }
         self.check(&request)?;
         let limit = self.config.limits.max_queued_requests;

@@ -19,6 +19,9 @@ use serde_json::value::RawValue;
 /// How many requests for the time of day may be open. Whoever drives the connection answers each at once.
 const MAX_TIME_WANTED: usize = 64;
 
+/// The first server whose turns name the turn that they belong to.
+const ROOTS_SINCE: &str = "0.163.0";
+
 /// What a subscription listens to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -27,8 +30,14 @@ pub enum Scope {
     Connection,
     /// Everything about a thread, its turns included, whoever started them.
     Thread(ThreadId),
+    /// The same about a thread and those of all sub-agents below it.
+    Tree(ThreadId),
     /// One turn that was started here.
     Turn(TurnKey),
+    /// The turns that begin on a thread and were not started here: goals, reviews, compactions, shell commands, what waits in
+    /// the server's own queue, and what other clients start. Each comes as [`RawEvent::Turn`], which whoever reads it owns:
+    /// [`Connection::claim_turn`] gives its events from the first one on, and it is released like any other.
+    Turns(ThreadId),
 }
 
 /// A thread with a turn of ours that is not over, or with a subscription.
@@ -36,15 +45,14 @@ pub enum Scope {
 pub(super) struct ThreadEntry {
     /// The turn of ours that is not over for the server. At most one: the server would join a second to the first.
     pub(super) live: Option<TurnKey>,
-    /// The turn that the server last said to have started and not said to have ended.
-    pub(super) running: Option<TurnId>,
+    /// The turns that wait for their start, in the order of the calls. Length <= `Limits::max_queued_turns`.
+    pub(super) queue: VecDeque<TurnKey>,
     pub(super) log: EventLog,
+    /// For those who follow the turns that were not started here.
+    pub(super) turns_log: EventLog,
     /// What came for turns that are not known, while a start of ours is not answered. Length <=
     /// twice `Limits::max_parked_events`.
     parked: VecDeque<Parked>,
-    /// Whether a start of ours may have reached the server that was given up here. Then what runs on the thread is watched,
-    /// so that a further start can say that it joined.
-    pub(super) in_doubt: bool,
     /// The sum of the lengths of the lines in `parked`.
     parked_bytes: usize,
     /// Events that found no room there.
@@ -72,7 +80,7 @@ enum Worth {
 
 impl ThreadEntry {
     pub(super) fn is_idle(&self) -> bool {
-        self.live.is_none() && self.log.is_unheard() && !self.in_doubt
+        self.live.is_none() && self.log.is_unheard() && self.turns_log.is_unheard() && self.queue.is_empty()
     }
 
     /// Parks something, if there is room: half of it is for what is no delta.
@@ -98,6 +106,11 @@ impl ThreadEntry {
         self.parked.push_back(Parked { turn: turn.into(), what, worth });
     }
 
+    /// Whether anything came for a turn that is not known.
+    pub(super) fn has_parked(&self) -> bool {
+        !self.parked.is_empty() || self.unparked > 0
+    }
+
     /// Takes everything that is parked, and how much found no room.
     fn unpark(&mut self) -> (VecDeque<Parked>, u64) {
         self.parked_bytes = 0;
@@ -120,28 +133,59 @@ impl Connection {
         }
         let message = Incoming { method, params, keys, emitted_at_ms };
         let policy = self.policy();
+        self.watch(method, keys, params);
+        self.note_kin(method, params, keys);
+        let is_in_tree = match keys.thread().filter(|_| self.kin.is_followed()) {
+            Some(thread) => {
+                let event = message.event(Some(thread.into()), keys.turn().map(TurnId::from), None);
+                self.offer_to_trees(thread, event)
+            }
+            None => false,
+        };
         let Some(entry) = keys.thread().and_then(|thread| self.threads.get_mut(thread)) else {
-            if !self.log.is_unheard() {
+            if !self.log.is_unheard() && !is_in_tree {
                 let event = message.event(keys.thread().map(ThreadId::from), keys.turn().map(TurnId::from), None);
                 push(&mut self.log, event, policy, &mut self.events, &mut self.counters);
             }
+            if method == "turn/completed" {
+                self.remember_end(keys, params);
+            }
             return;
         };
-        if method == "turn/started" {
-            entry.running = keys.turn().map(TurnId::from);
-        } else if method == "turn/completed" && keys.turn() == entry.running.as_ref().map(TurnId::as_str) {
-            entry.running = None;
-            entry.in_doubt = false;
-        }
         if !entry.log.is_unheard() {
             let event = message.event(keys.thread().map(ThreadId::from), keys.turn().map(TurnId::from), None);
             push(&mut entry.log, event, policy, &mut self.events, &mut self.counters);
         }
         match (entry.live, keys.thread()) {
             (Some(key), _) => self.handle_for_turn(now, key, line, &message, false),
-            (None, Some(thread)) => self.prune_thread(thread),
+            (None, Some(thread)) => {
+                if method == "turn/completed" {
+                    self.remember_end(keys, params);
+                }
+                self.prune_thread(thread);
+            }
             (None, None) => {}
         }
+        if let ("turn/started", Some(thread), Some(turn)) = (method, keys.thread(), keys.turn()) {
+            self.handle_turn_of_other(now, &thread.into(), &turn.into(), line, &message);
+        }
+    }
+
+    /// A turn began. If it is none of ours, those who follow the turns of its thread are told, and it gets its first event.
+    fn handle_turn_of_other(
+        &mut self,
+        now: Time,
+        thread: &ThreadId,
+        turn: &TurnId,
+        line: &[u8],
+        message: &Incoming<'_>,
+    ) {
+        self.offer_turn(now, thread, turn, message.keys.root_turn_id.as_deref());
+        let live = self.threads.get(thread).and_then(|entry| entry.live);
+        let Some(key) = live.filter(|key| self.turns.get(key).is_some_and(|turn| !turn.unclaimed.is_empty())) else {
+            return;
+        };
+        self.handle_for_turn(now, key, line, message, false);
     }
 
     /// Gives a message of the turn's thread to the turn, if it is the turn's.
@@ -150,8 +194,11 @@ impl Connection {
         let Some(turn) = self.turns.get_mut(&key) else { return };
         let Incoming { method, params, keys, .. } = *message;
         let Some(named) = keys.turn() else {
-            if method == "thread/status/changed" && keys.status.as_deref() == Some("idle") {
-                self.handle_thread_idle(now, key);
+            if method == "thread/status/changed" {
+                match keys.status.as_deref() {
+                    Some("idle") => self.handle_thread_idle(now, key),
+                    _ => self.hear_asking(now, key, super::watch::is_asking(params)),
+                }
             }
             return;
         };
@@ -168,19 +215,34 @@ impl Connection {
         };
         if id.as_str() != named {
             if method == "turn/started" {
-                // A review runs under another id than its own, and says so.
-                if keys.root_turn_id.as_deref() == Some(id.as_str()) {
+                // A review runs under another id than its own, and newer servers say so.
+                let may_be_review = turn.start.is_none() && self.may_be_older_than(ROOTS_SINCE);
+                if may_be_review || keys.root_turn_id.as_deref() == Some(id.as_str()) {
                     self.handle_evidence_of_turn(now, key);
                 } else {
                     self.handle_overtaken(key);
                 }
+            } else if self.is_renamed(key, method, named, params) {
+                // From here on the turn is this one.
+                self.rename_turn(now, key, named.into());
+                self.handle_for_turn(now, key, line, message, is_replay);
+            } else if method == "turn/completed" {
+                self.handle_end_of_other(now, key);
             }
             return;
         }
         let is_end = method == "turn/completed";
+        let mut is_mismatch = false;
         if let (false, Some(params)) = (is_end, params) {
+            if turn.is_held() {
+                is_mismatch = turn.check_text(method, keys.item(), keys.delta.as_deref(), params);
+            }
             turn.collect(method, keys.item(), params);
         }
+        if is_mismatch {
+            self.diagnose(crate::turn::DiagnosticKind::TextMismatch, line, line.len() as u64);
+        }
+        let Some(turn) = self.turns.get_mut(&key) else { return };
         if !turn.log.is_unheard() {
             let item = keys.item().filter(|_| keys.delta.is_some()).map(|item| turn.intern_item(item));
             let event = message.event(Some(turn.thread.clone()), Some(id), item);
@@ -190,6 +252,7 @@ impl Connection {
             let ended = turn.end_by_server(keys.status.as_deref(), params.unwrap_or(RawValue::NULL));
             self.handle_turn_over(key, ended);
         } else {
+            self.hear_turn(now, key, method, keys.item(), params);
             self.handle_evidence_of_turn(now, key);
         }
     }
@@ -197,15 +260,20 @@ impl Connection {
     /// Gives a turn that has just been named what came before its name.
     pub(super) fn replay_parked(&mut self, now: Time, key: TurnKey) {
         let Some(turn) = self.turns.get(&key) else { return };
-        let (thread, id) = (turn.thread.clone(), turn.id.clone());
+        let thread = turn.thread.clone();
         let Some(entry) = self.threads.get_mut(&thread) else { return };
         let (parked, unparked) = entry.unpark();
         if unparked > 0 {
             self.counters.left_out += unparked;
+            if let Some(turn) = self.turns.get_mut(&key) {
+                turn.is_partial = true;
+                turn.written.give_up();
+            }
         }
         let mut gap = (unparked > 0).then_some(RawEvent::Gap(unparked));
         for Parked { turn: named, what, worth } in parked {
-            if Some(&named) != id.as_ref() {
+            let id = self.turns.get(&key).and_then(|turn| turn.id.as_ref());
+            if Some(&named) != id && !matches!((&what, self.may_be_dead(key)), (What::Line(_), true)) {
                 continue;
             }
             if matches!(worth, Worth::End) {
@@ -265,6 +333,9 @@ impl Connection {
         let thread = keys.thread().map(ThreadId::from);
         let refused = Refused { id, notification: message.raw(thread, keys.turn().map(TurnId::from)) };
         let policy = self.policy();
+        if let Some(thread) = keys.thread().filter(|_| self.kin.is_followed()) {
+            self.offer_to_trees(thread, RawEvent::Refused(refused.clone()));
+        }
         let Some(entry) = keys.thread().and_then(|thread| self.threads.get_mut(thread)) else {
             let event = RawEvent::Refused(refused);
             push(&mut self.log, event, policy, &mut self.events, &mut self.counters);
@@ -295,16 +366,19 @@ impl Connection {
     pub(super) fn log_of(&mut self, scope: &Scope, make: bool) -> Option<&mut EventLog> {
         match scope {
             Scope::Connection => Some(&mut self.log),
+            Scope::Tree(root) => self.kin.tree(root, make, self.link.closed().is_some()),
             Scope::Turn(key) => self.turns.get_mut(key).map(|turn| &mut turn.log),
-            Scope::Thread(thread) => {
+            Scope::Thread(thread) | Scope::Turns(thread) => {
                 if make && !self.threads.contains_key(thread) {
                     let mut entry = ThreadEntry::default();
                     if self.link.closed().is_some() {
                         entry.log.finish(|_| {});
+                        entry.turns_log.finish(|_| {});
                     }
                     self.threads.insert(thread.clone(), entry);
                 }
-                self.threads.get_mut(thread).map(|entry| &mut entry.log)
+                let entry = self.threads.get_mut(thread)?;
+                Some(if matches!(scope, Scope::Turns(_)) { &mut entry.turns_log } else { &mut entry.log })
             }
         }
     }

@@ -22,14 +22,14 @@
 
 use super::{Connection, Lane, Prepared, Purpose, RequestKey, TurnOptions};
 use crate::{
-    error::{Fault, Relaxation, TurnError},
+    error::{Fault, Relaxation},
     id::ThreadId,
     json::Json,
     protocol::{
         ActivePermissionProfile, ApprovalsReviewer, AskForApproval, Request, SandboxMode, SandboxPolicy,
         ThreadSettingsUpdate, TurnStart,
     },
-    sandbox::{Sandbox, is_at_most, is_echo, is_same, is_within_mode},
+    sandbox::{is_at_most, is_echo, is_same, is_within_mode},
     time::Time,
     turn::{DiagnosticKind, TurnKey},
 };
@@ -375,11 +375,11 @@ impl Connection {
 impl Connection {
     /// Puts the sandbox of a turn into its start, if it may have it.
     pub(super) fn arrange_sandbox(
-        &mut self,
+        &self,
         thread: &ThreadId,
         request: &mut Prepared,
         options: &TurnOptions,
-    ) -> Result<Arrangement, TurnError> {
+    ) -> Result<Arrangement, Box<Relaxation>> {
         let entry = self.settings.threads.get(thread);
         let known = entry.map(|entry| &entry.known);
         let own = known.and_then(|known| known.sandbox.as_ref());
@@ -550,18 +550,6 @@ impl Connection {
     }
 }
 
-fn relaxation(thread: &ThreadId, own: Option<&SandboxPolicy>, asked: Option<SandboxPolicy>) -> TurnError {
-    TurnError::Relaxes(Box::new(Relaxation { thread: thread.clone(), own: own.cloned(), asked }))
-}
-
-impl TurnOptions {
-    /// Takes what the params of a start say of the sandbox, so that it is looked after.
-    pub(crate) fn take_sandbox(&mut self, params: &mut TurnStart) {
-        if let Some(policy) = params.sandbox_policy.take() {
-            self.sandbox.get_or_insert_with(|| Sandbox::from(policy));
-        }
-        self.profile.clone_from(&params.permissions);
-        self.moves_roots =
-            params.cwd.is_some() || params.runtime_workspace_roots.is_some() || params.environments.is_some();
-    }
+fn relaxation(thread: &ThreadId, own: Option<&SandboxPolicy>, asked: Option<SandboxPolicy>) -> Box<Relaxation> {
+    Box::new(Relaxation { thread: thread.clone(), own: own.cloned(), asked })
 }

@@ -4,7 +4,8 @@ use crate::{
     envelope::RpcId,
     id::{ItemId, ThreadId, TurnId},
     json::Json,
-    turn::State,
+    protocol::Notification,
+    turn::{State, TurnKey},
 };
 use alloc::{boxed::Box, string::String};
 use bytes::Bytes;
@@ -26,16 +27,29 @@ pub enum RawEvent {
     Notification(RawNotification),
     /// A request of the server was refused on the application's behalf.
     Refused(Refused),
+    /// A turn began that was not started here. Only from `Scope::Turns`.
+    Turn(TurnKey),
 }
 
 impl RawEvent {
+    /// The thread it belongs to, if it says so.
+    #[must_use]
+    pub fn thread(&self) -> Option<&ThreadId> {
+        match self {
+            Self::Delta(delta) => Some(&delta.thread),
+            Self::Notification(notification) => notification.thread.as_ref(),
+            Self::Refused(refused) => refused.notification.thread.as_ref(),
+            Self::Diagnostic(_) | Self::Ended(_) | Self::Gap(_) | Self::Turn(_) => None,
+        }
+    }
+
     /// Whether it may be left out when memory is short: whatever is neither a beginning nor an end, nor an error, nor a
     /// request.
     #[must_use]
     pub fn is_best_effort(&self) -> bool {
         match self {
             Self::Delta(_) | Self::Diagnostic(_) | Self::Gap(_) => true,
-            Self::Ended(_) | Self::Refused(_) => false,
+            Self::Ended(_) | Self::Refused(_) | Self::Turn(_) => false,
             Self::Notification(notification) => !matches!(
                 &*notification.method,
                 "error"
@@ -62,7 +76,7 @@ impl RawEvent {
             Self::Diagnostic(diagnostic) => diagnostic.head.len(),
             Self::Notification(notification) => notification.method.len() + notification.params.len(),
             Self::Refused(refused) => refused.notification.method.len() + refused.notification.params.len(),
-            Self::Ended(_) | Self::Gap(_) => 0,
+            Self::Ended(_) | Self::Gap(_) | Self::Turn(_) => 0,
         }
     }
 }
@@ -194,6 +208,12 @@ impl RawNotification {
         }
     }
 
+    /// It as a type of its own, if it is of that type and fits it.
+    #[must_use]
+    pub fn decode<N: Notification>(&self) -> Option<N> {
+        (*self.method == *N::METHOD).then(|| crate::protocol::decode(self.params_text()).ok()).flatten()
+    }
+
     /// The params.
     #[must_use]
     pub fn params_json(&self) -> Json {
@@ -252,13 +272,19 @@ pub enum DiagnosticKind {
     Malformed,
     /// A line that is no JSON object: a banner, a log line.
     Noise,
+    /// The server's home is not the one that it was started with.
+    OtherHome,
     /// A line longer than `Limits::max_line`.
     Oversized,
     /// A turn had a sandbox of its own, and the thread's own could not be restored after it. The head is the thread's id. Turns
     /// that are started here carry the thread's own sandbox; others do not.
     SandboxNotRestored,
+    /// The pieces of a message do not add up to the message as it was completed. What was completed counts.
+    TextMismatch,
     /// The last line had no end.
     Truncated,
     /// An answer to a request that was never made.
     UnknownResponse,
+    /// The server's version is not one that this version of turnwire was tried with, or it does not say which it is.
+    UntriedVersion,
 }

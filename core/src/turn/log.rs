@@ -106,6 +106,11 @@ impl EventLog {
         }
     }
 
+    /// How many listen.
+    pub(crate) fn readers(&self) -> usize {
+        self.readers.len()
+    }
+
     /// Whether nobody listens.
     pub(crate) fn is_unheard(&self) -> bool {
         self.readers.is_empty()

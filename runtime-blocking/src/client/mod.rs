@@ -4,9 +4,13 @@ mod codex;
 mod events;
 mod options;
 mod thread;
+mod thread_turns;
+mod tree;
 mod turn;
 
 pub use codex::Codex;
 pub use events::Events;
 pub use thread::Thread;
+pub use thread_turns::{SteerOrStart, Turns};
+pub use tree::Tree;
 pub use turn::Turn;

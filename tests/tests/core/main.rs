@@ -2,11 +2,16 @@
 
 #![allow(missing_docs, reason = "a test suite documents itself by the names of its tests")]
 
+#[path = "../cut/mod.rs"]
+mod cut;
+mod cuts;
 mod framing;
 mod handshake;
+mod kin;
 mod lab;
 mod loss;
 mod requests;
 mod routing;
 mod sandbox;
+mod turn_options;
 mod turns;
