@@ -1,7 +1,10 @@
 //! What programs name, whichever runtime they use: the adapters re-export this list.
 
 pub use crate::{
-    client::{Event, ExternalMessage, Generation, Input, ItemEvent, Stopped, TreeEvent, TurnRequest, UsageEvent},
+    client::{
+        Event, ExternalMessage, Generation, Input, ItemEvent, Mismatch, Stopped, TreeEvent, TurnRequest, Typed,
+        TypedError, UsageEvent,
+    },
     connection::{Config, Counters, KnownSettings, Limits, RestartPolicy, ServerInfo, Timeouts, Tried},
     error::{
         CallError, ConnectError, Delivery, Disconnect, DisconnectReason, Error, Fault, Phase, Relaxation, RpcError,

@@ -20,6 +20,7 @@ mod thread_turns;
 mod tree;
 mod turn;
 mod turn_request;
+mod typed;
 
 pub use codex::{Codex, connect, connect_with_clock};
 pub use connector::{Connector, Launch, connect_lazily};
@@ -31,6 +32,7 @@ pub use thread_turns::{SteerOrStart, Stopped, Turns};
 pub use tree::{Tree, TreeEvent};
 pub use turn::Turn;
 pub use turn_request::TurnRequest;
+pub use typed::{Mismatch, Typed, TypedError};
 
 pub(crate) use hub::Hub;
 

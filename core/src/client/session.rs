@@ -128,6 +128,9 @@ impl Supervisor {
         let launcher =
             Launcher { connector: Arc::clone(connector), generation, delay, before: Some(Arc::clone(&current.hub)) };
         let hub = Hub::lazy(self.config.clone(), Arc::clone(&self.clock), launcher);
+        // What a turn left in force, the next server finds in its store.
+        let unrestored = current.hub.read(|connection| connection.unrestored());
+        hub.read(|connection| connection.adopt_unrestored(unrestored));
         let old = std::mem::replace(&mut current.hub, hub);
         let handle = std::mem::replace(&mut current.generation, generation);
         current.session = Weak::new();

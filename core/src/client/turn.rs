@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     connection::{Prepared, Scope},
-    error::{CallError, SteerError, TurnError},
+    error::{CallError, Fault, SteerError, TurnError},
     id::{ThreadId, TurnId},
     turn::{InputError, InterruptOutcome, NO_REMOTE_IMAGES_SINCE, State, SubscriptionKey, TurnKey, TurnResult},
 };
@@ -244,6 +244,7 @@ impl Turn {
         let Poll::Ready(report) = found else { return Poll::Pending };
         let decoded = match report {
             Ok(report) => report.into_result(),
+            Err(CallError { fault: Fault::Relaxes(relaxation), .. }) => Err(TurnError::Relaxes(relaxation)),
             Err(error) => Err(InputError::of(&error).map_or(TurnError::Start(error), TurnError::Input)),
         };
         *result = Some(decoded.clone());

@@ -7,6 +7,7 @@ mod thread;
 mod thread_turns;
 mod tree;
 mod turn;
+mod typed;
 
 pub use codex::Codex;
 pub use events::Events;

@@ -16,6 +16,10 @@ mod requests {
     use super::*;
     include!("scripted/requests.rs");
 }
+mod sandbox {
+    use super::*;
+    include!("scripted/sandbox.rs");
+}
 mod session {
     use super::*;
     include!("scripted/session.rs");
@@ -45,6 +49,10 @@ mod real {
     mod requests {
         use super::*;
         include!("real/requests.rs");
+    }
+    mod sandbox {
+        use super::*;
+        include!("real/sandbox.rs");
     }
     mod session {
         use super::*;
