@@ -22,6 +22,7 @@
 
 use super::{Connection, Lane, Prepared, Purpose, RequestKey, TurnOptions};
 use crate::{
+    envelope::JsonText,
     error::{Fault, Relaxation},
     id::ThreadId,
     json::Json,
@@ -317,7 +318,10 @@ impl Connection {
     }
 
     /// Takes a `thread/settings/updated`.
-    pub(super) fn note_settings(&mut self, params: Option<&RawValue>) {
+    pub(super) fn note_settings(&mut self, method: &str, params: Option<JsonText<'_>>) {
+        if method != "thread/settings/updated" {
+            return;
+        }
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Updated<'a> {

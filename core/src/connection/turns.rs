@@ -2,7 +2,7 @@
 
 use super::{Connection, Event, Lane, Pending, Prepared, Purpose, ThreadEntry};
 use crate::{
-    envelope::Keys,
+    envelope::{JsonText, Keys},
     error::{CallError, Delivery, Disconnect, Fault, SteerError, TurnError, UsageError},
     id::{ThreadId, TurnId},
     json::Json,
@@ -279,6 +279,7 @@ impl Connection {
             self.sandbox_runs(&thread, key);
         }
         let Some(turn) = self.turns.get_mut(&key) else { return };
+        // What is done here, `Turn::is_unmoved_by_evidence` knows of.
         turn.is_evident = true;
         if let Some(until) = turn.idle_until.take() {
             self.turn_timers.remove(&(until, key, TurnTimer::Idle));
@@ -297,7 +298,7 @@ impl Connection {
     /// end was missed.
     pub(super) fn handle_overtaken(&mut self, key: TurnKey) {
         let Some(turn) = self.turns.get_mut(&key).filter(|turn| turn.is_evident) else { return };
-        let ended = turn.end_by_server(None, RawValue::NULL);
+        let ended = turn.end_by_server(None, JsonText::NULL);
         self.handle_turn_over(key, ended);
     }
 
@@ -497,7 +498,7 @@ impl Connection {
         key: TurnKey,
         method: &str,
         item: Option<&str>,
-        params: Option<&RawValue>,
+        params: Option<JsonText<'_>>,
     ) {
         let Some(silence) = self.turns.get_mut(&key).and_then(|turn| turn.silence.as_mut()) else { return };
         silence.hear(now);
@@ -549,7 +550,7 @@ impl Connection {
     }
 
     /// Whether this event of another turn is the input of this one, so that the other is what the input went into.
-    pub(super) fn is_renamed(&self, key: TurnKey, method: &str, named: &str, params: Option<&RawValue>) -> bool {
+    pub(super) fn is_renamed(&self, key: TurnKey, method: &str, named: &str, params: Option<JsonText<'_>>) -> bool {
         let Some(turn) = self.turns.get(&key) else { return false };
         if turn.alias.as_ref().is_some_and(|alias| alias == named) {
             return true;

@@ -4,7 +4,7 @@
 use super::RequestKey;
 use super::{Connection, Event, Lane, Pending, Prepared, Purpose, Scope};
 use crate::{
-    envelope::Keys,
+    envelope::{JsonText, Keys},
     error::{CallError, Fault, TurnError},
     id::{ThreadId, TurnId},
     json::Json,
@@ -105,7 +105,7 @@ impl Connection {
         if let Some(EndOfOther { status, params, .. }) = ended.and_then(|place| self.ends.remove(place)) {
             let params: Option<&RawValue> = params.as_ref().and_then(|params| params.decode().ok());
             if let Some(turn) = self.turns.get_mut(&key) {
-                let ended = turn.end_by_server(Some(&status), params.unwrap_or(RawValue::NULL));
+                let ended = turn.end_by_server(Some(&status), params.map_or(JsonText::NULL, JsonText::from));
                 self.handle_turn_over(key, ended);
             }
         }
@@ -207,7 +207,7 @@ impl Connection {
 /// What follows.
 impl Connection {
     /// Reads what a notification says of its thread as a whole.
-    pub(super) fn watch(&mut self, method: &str, keys: &Keys<'_>, params: Option<&RawValue>) {
+    pub(super) fn watch(&mut self, method: &str, keys: &Keys<'_>, params: Option<JsonText<'_>>) {
         let Some(thread) = keys.thread() else { return };
         match method {
             "turn/started" => {
@@ -244,7 +244,7 @@ impl Connection {
         }
     }
 
-    fn watch_usage(&mut self, thread: &str, named: Option<&str>, params: Option<&RawValue>) {
+    fn watch_usage(&mut self, thread: &str, named: Option<&str>, params: Option<JsonText<'_>>) {
         let Some(usage) = params.and_then(|params| crate::protocol::decode(params.get()).ok()) else { return };
         let ThreadTokenUsageUpdatedNotification { token_usage, .. } = usage;
         // What is repeated of an old turn says what the thread had used before this one.
@@ -354,7 +354,7 @@ impl Connection {
     }
 
     /// Remembers the end of a turn that was nobody's, for those who attach to it a moment later.
-    pub(super) fn remember_end(&mut self, keys: &Keys<'_>, params: Option<&RawValue>) {
+    pub(super) fn remember_end(&mut self, keys: &Keys<'_>, params: Option<JsonText<'_>>) {
         let (Some(thread), Some(turn)) = (keys.thread(), keys.turn()) else { return };
         if self.ends.len() >= REMEMBERED_ENDS {
             self.ends.pop_front();
@@ -411,7 +411,7 @@ impl Connection {
 }
 
 /// Whether the server waits for somebody, from the params of `thread/status/changed`.
-pub(super) fn is_asking(params: Option<&RawValue>) -> bool {
+pub(super) fn is_asking(params: Option<JsonText<'_>>) -> bool {
     #[derive(Deserialize)]
     struct Changed {
         status: Status,

@@ -1,9 +1,8 @@
 //! Numbers that stand for texts: what the pieces of a message add up to, and what an input says.
 
-use crate::{id::ItemId, json::Json};
+use crate::{envelope::JsonText, id::ItemId, json::Json};
 use alloc::{borrow::Cow, vec::Vec};
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
 /// How many messages may be open at once before the oldest is not checked. Those that a server gives up stay open.
 const MAX_OPEN: usize = 16;
@@ -69,7 +68,7 @@ impl Written {
 }
 
 /// The text of a completed message or plan.
-pub(crate) fn text_of_item(params: &RawValue) -> Option<Cow<'_, str>> {
+pub(crate) fn text_of_item(params: JsonText<'_>) -> Option<Cow<'_, str>> {
     #[derive(Deserialize)]
     struct Params<'a> {
         #[serde(borrow)]
@@ -87,7 +86,7 @@ pub(crate) fn text_of_item(params: &RawValue) -> Option<Cow<'_, str>> {
 }
 
 /// The type of an item that began.
-pub(crate) fn kind_of_item(params: &RawValue) -> Option<Cow<'_, str>> {
+pub(crate) fn kind_of_item(params: JsonText<'_>) -> Option<Cow<'_, str>> {
     #[derive(Deserialize)]
     struct Params<'a> {
         #[serde(borrow)]
@@ -130,7 +129,7 @@ pub(crate) fn mark_of_input(params: &Json) -> Option<u64> {
 }
 
 /// What a `userMessage` says, from the params of the event that it comes with.
-pub(crate) fn mark_of_message(params: &RawValue) -> Option<u64> {
+pub(crate) fn mark_of_message(params: JsonText<'_>) -> Option<u64> {
     #[derive(Deserialize)]
     struct Params<'a> {
         #[serde(borrow)]
