@@ -2,10 +2,10 @@
 
 pub use crate::{
     client::{
-        Event, ExternalMessage, Generation, Input, ItemEvent, Mismatch, Stopped, TreeEvent, TurnRequest, Typed,
-        TypedError, UsageEvent,
+        Event, ExternalMessage, Generation, Input, ItemEvent, Mismatch, Recorder, Stopped, Timings, TraceSource,
+        TreeEvent, TurnRequest, Typed, TypedError, UsageEvent,
     },
-    connection::{Config, Counters, KnownSettings, Limits, RestartPolicy, ServerInfo, Timeouts, Tried},
+    connection::{Config, Counters, KnownSettings, Limits, RestartPolicy, ServerInfo, Timeouts, TraceContext, Tried},
     error::{
         CallError, ConnectError, Delivery, Disconnect, DisconnectReason, Error, Fault, Phase, Relaxation, RpcError,
         RpcErrorKind, SteerError, TurnError,

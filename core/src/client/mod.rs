@@ -13,26 +13,31 @@ mod event;
 mod hub;
 mod input;
 mod options;
+mod record;
 mod restart;
 mod session;
 mod thread;
 mod thread_turns;
+mod trace;
 mod tree;
 mod turn;
 mod turn_request;
 mod typed;
+mod watch;
 
 pub use codex::{Codex, connect, connect_with_clock};
 pub use connector::{Connector, Launch, connect_lazily};
 pub use event::{Event, Events, ItemEvent, UsageEvent};
 pub use hub::Generation;
 pub use input::{ExternalMessage, Input};
+pub use record::{Recorder, Sink};
 pub use thread::Thread;
 pub use thread_turns::{SteerOrStart, Stopped, Turns};
 pub use tree::{Tree, TreeEvent};
 pub use turn::Turn;
 pub use turn_request::TurnRequest;
 pub use typed::{Mismatch, Typed, TypedError};
+pub use watch::{StartTimings, Timings, TraceSource};
 
 pub(crate) use hub::Hub;
 

@@ -4,6 +4,7 @@ use super::{
     Event, Events, Generation, Input, TurnRequest,
     hub::{Mailbox, Session, Wait, drop_turn},
     thread_turns::steer_ours,
+    trace,
 };
 use crate::{
     connection::{Prepared, Scope},
@@ -40,6 +41,7 @@ struct Inner {
     /// `None` if nobody asked for events.
     events: Option<Mutex<Mailbox>>,
     result: Mutex<Option<Result<TurnResult, TurnError>>>,
+    trace: trace::Turn,
 }
 
 impl fmt::Debug for Turn {
@@ -95,6 +97,7 @@ impl Turn {
                 thread: thread.clone(),
                 events: events.map(|key| Mutex::new(Mailbox::new(key))),
                 result: Mutex::new(None),
+                trace: trace::Turn::new(&session.hub, thread),
             }),
         }
     }
@@ -221,6 +224,7 @@ impl Turn {
             })
         })
         .await;
+        self.inner.trace.named(self.id().as_ref());
         match state {
             // Whatever else it is, an end included, is for events and result to tell.
             Some(State::Running | State::Interrupting | State::Completed | State::Failed | State::Interrupted) => {
@@ -232,7 +236,7 @@ impl Turn {
     }
 
     fn poll_result(&self, cx: &Context<'_>) -> Poll<Result<TurnResult, TurnError>> {
-        let Inner { session, key, result, .. } = &*self.inner;
+        let Inner { session, key, result, trace, .. } = &*self.inner;
         let mut result = result.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(result) = &*result {
             return Poll::Ready(result.clone());
@@ -247,6 +251,7 @@ impl Turn {
             Err(CallError { fault: Fault::Relaxes(relaxation), .. }) => Err(TurnError::Relaxes(relaxation)),
             Err(error) => Err(InputError::of(&error).map_or(TurnError::Start(error), TurnError::Input)),
         };
+        trace.ended(session.hub.read(|connection| connection.turn_state(*key)).unwrap_or(State::Lost));
         *result = Some(decoded.clone());
         Poll::Ready(decoded)
     }

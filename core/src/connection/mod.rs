@@ -44,10 +44,12 @@ mod config;
 mod kin;
 mod link;
 mod needs;
+mod propagation;
 mod refusals;
 mod requests;
 mod routing;
 mod settings;
+mod tap;
 mod turns;
 mod watch;
 
@@ -55,6 +57,7 @@ pub use crate::turn::TurnOptions;
 pub use config::{Config, Limits, RestartPolicy, Timeouts};
 pub use link::{ServerInfo, Tried};
 pub use needs::Prepared;
+pub use propagation::TraceContext;
 pub use requests::RequestKey;
 pub use routing::Scope;
 pub use settings::KnownSettings;
@@ -62,6 +65,7 @@ pub use settings::KnownSettings;
 pub(crate) use turns::{other_turn, steered};
 pub use watch::Running;
 
+use crate::record::Step;
 use crate::{
     envelope::{Envelope, Keys, Message, NotAMessage, Reader, RpcId},
     error::{CallError, Disconnect, DisconnectReason, Fault, RpcError},
@@ -193,8 +197,14 @@ pub struct Counters {
     pub merged: u64,
     /// Deltas that were left out.
     pub left_out: u64,
+    /// Records of the tap that found no room.
+    pub tap_lost: u64,
     /// Requests in the table now.
     pub requests: usize,
+    /// Those of them that were sent and are not answered.
+    pub pending: usize,
+    /// Those of them that wait to be sent.
+    pub queued: usize,
     /// Turns in the table now.
     pub turns: usize,
     /// Threads in the table now.
@@ -248,6 +258,14 @@ pub struct Connection {
     events: VecDeque<Event>,
     diagnostics: VecDeque<Diagnostic>,
     counters: Counters,
+    /// Set if and only if what is said and heard is to be kept.
+    tap: Option<Box<tap::Tap>>,
+    /// When the first line, which is `initialize`, was handed over.
+    opened: Option<Time>,
+    /// From there to its answer.
+    handshake_took: Option<core::time::Duration>,
+    /// How many diagnostics there were.
+    diagnosed: u64,
 }
 
 impl fmt::Debug for Connection {
@@ -300,6 +318,10 @@ impl Connection {
             events: VecDeque::new(),
             diagnostics: VecDeque::new(),
             counters: Counters::default(),
+            tap: config.wants_tap().then(|| tap::Tap::new(config.limits.max_tap_bytes)),
+            opened: None,
+            handshake_took: None,
+            diagnosed: 0,
             config,
         }
     }
@@ -310,6 +332,7 @@ impl Connection {
         // The framer lends out its lines, so it stands apart while they are handled.
         let mut framer = core::mem::replace(&mut self.framer, Framer::new(0));
         while let Some(frame) = framer.next_frame(&mut bytes) {
+            self.tap_frame(now, &frame);
             self.handle_frame(now, frame);
             if self.has_restores() {
                 self.send_restores(now);
@@ -328,26 +351,31 @@ impl Connection {
     pub fn handle_eof(&mut self, now: Time) {
         let mut framer = core::mem::replace(&mut self.framer, Framer::new(0));
         if let Some(frame) = framer.finish() {
+            self.tap_frame(now, &frame);
             self.handle_frame(now, frame);
         }
+        self.tap(now, || Step::Eof);
         self.drain(now, DisconnectReason::Eof);
         self.note_eof();
     }
 
     /// Takes the end of the server's process. Output that is still on its way is waited for, within bounds.
     pub fn handle_exit(&mut self, now: Time, report: ExitReport) {
+        self.tap(now, || Step::Exit(report.clone()));
         self.drain(now, DisconnectReason::Exited);
         self.note_exit(report);
     }
 
     /// Takes what is known of the server's process while its end is not: for errors that cannot wait for it.
     pub fn handle_evidence(&mut self, report: ExitReport) {
+        self.tap_untimed(|| Step::Evidence(report.clone()));
         self.note_evidence(report);
     }
 
     /// Takes the failure of the transport. [`DisconnectReason::DriverDropped`] ends everything at once; after any other
     /// failure the server's last words and its exit are waited for, within bounds.
     pub fn handle_disconnect(&mut self, now: Time, reason: DisconnectReason) {
+        self.tap(now, || Step::Disconnect(reason.clone()));
         let at_once = matches!(reason, DisconnectReason::DriverDropped);
         self.drain(now, reason);
         if at_once {
@@ -357,6 +385,9 @@ impl Connection {
 
     /// Takes that time has passed. Early calls do nothing.
     pub fn handle_timeout(&mut self, now: Time) {
+        if self.tap.is_some() && self.poll_timeout().is_some_and(|timeout| timeout.at <= now) {
+            self.tap(now, || Step::Timeout);
+        }
         while let Some((key, fault)) = self.requests.expire(now) {
             self.settle_request(now, key, Err(fault));
         }
@@ -385,6 +416,7 @@ impl Connection {
             if self.link.is_over() {
                 break;
             }
+            let start = out.len();
             // Before the handshake nothing goes out but `initialize`.
             let answer = if self.is_ready() { self.answers.pop_front() } else { None };
             if let Some(line) = answer {
@@ -393,6 +425,8 @@ impl Connection {
             } else if !self.requests.send_next(now, self.window(), self.urgent_window(), out) {
                 break;
             }
+            self.opened.get_or_insert(now);
+            self.tap_sent(now, out, start);
         }
         out.len() > before
     }
@@ -496,6 +530,7 @@ impl Connection {
 
     /// Gives a request up because nobody waits any more. If it was not sent, it never is.
     pub fn abandon(&mut self, key: RequestKey) {
+        self.tap_untimed(|| Step::Abandon { request: key.0 });
         self.requests.abandon(key);
     }
 
@@ -593,12 +628,33 @@ impl Connection {
         let threads: usize = self.threads.values().map(|entry| entry.log.bytes()).sum();
         Counters {
             requests: self.requests.len(),
+            pending: self.requests.pending(),
+            queued: self.requests.queued(),
+            tap_lost: self.tap.as_ref().map_or(0, |tap| tap.lost()),
             turns: self.turns.len(),
             threads: self.threads.len(),
             subscriptions: self.subscriptions.len(),
             unread_bytes: self.log.bytes() + self.kin.bytes() + turns + threads,
             ..self.counters
         }
+    }
+
+    /// From handing `initialize` over to its answer; `None` before the handshake is done.
+    #[must_use]
+    pub fn handshake_took(&self) -> Option<core::time::Duration> {
+        self.handshake_took
+    }
+
+    /// How many diagnostics there were, those that are not remembered any more included.
+    #[must_use]
+    pub fn diagnosed(&self) -> u64 {
+        self.diagnosed
+    }
+
+    /// The method of a request that was not fetched yet.
+    #[must_use]
+    pub fn method_of(&self, key: RequestKey) -> Option<Cow<'static, str>> {
+        self.requests.method_of(key)
     }
 
     /// The last diagnostics, oldest first; see [`Limits::max_diagnostics`].
@@ -814,6 +870,7 @@ impl Connection {
     }
 
     fn diagnose(&mut self, kind: DiagnosticKind, line: &[u8], length: u64) {
+        self.diagnosed += 1;
         let head = String::from_utf8_lossy(line.get(..DIAGNOSTIC_HEAD.min(line.len())).unwrap_or_default());
         let diagnostic = Diagnostic { kind, head: head.into(), length };
         if self.diagnostics.len() >= self.config.limits.max_diagnostics {

@@ -9,6 +9,7 @@ use crate::{
     id::{ThreadId, TurnId},
     json::Json,
     protocol::{ThreadTokenUsageUpdatedNotification, TokenUsageBreakdown, TurnInterrupt},
+    record::Step,
     time::Time,
     turn::{Cause, RawEvent, State, SubscriptionKey, Turn, TurnKey, TurnOptions},
 };
@@ -331,7 +332,11 @@ impl Connection {
                 if let Some(used) = watched.and_then(|watched| watched.used.as_ref()) {
                     turn.set_usage_before(used);
                 }
+                let deadline = turn.deadline;
                 self.threads.entry(turn.thread.clone()).or_default().live = Some(key);
+                if let Some((at, _)) = deadline {
+                    self.tap(now, || Step::Deadline { request: start.0, within: at.since(now) });
+                }
             }
             Err(error) => self.end_queued(key, error),
         }

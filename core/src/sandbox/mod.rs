@@ -157,7 +157,7 @@ impl Sandbox {
                 SandboxPolicy::WorkspaceWrite(_) => SandboxMode::WorkspaceWrite,
                 SandboxPolicy::DangerFullAccess => SandboxMode::DangerFullAccess,
                 SandboxPolicy::ExternalSandbox(_) => SandboxMode::from("external-sandbox"),
-                other => SandboxMode::from(&*other.kind()),
+                other => SandboxMode::from(other.kind()),
             },
         }
     }

@@ -141,7 +141,7 @@ impl Linter<'_> {
         if has_more {
             self.fault(path, SchemaFaultKind::Siblings);
         }
-        if !reference.as_str().is_some_and(|reference| resolve(self.root, reference).is_some()) {
+        if reference.as_str().is_none_or(|reference| resolve(self.root, reference).is_none()) {
             self.fault(path, SchemaFaultKind::Dangling);
         }
     }

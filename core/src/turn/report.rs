@@ -95,14 +95,13 @@ impl TurnResult {
     /// With what HTTP status the model's server refused, if that was it and the server passed it on.
     #[must_use]
     pub fn http_status(&self) -> Option<u16> {
-        let status = match self.error_info()? {
+        match self.error_info()? {
             CodexErrorInfo::HttpConnectionFailed(info) => info.http_status_code,
             CodexErrorInfo::ResponseStreamConnectionFailed(info) => info.http_status_code,
             CodexErrorInfo::ResponseStreamDisconnected(info) => info.http_status_code,
             CodexErrorInfo::ResponseTooManyFailedAttempts(info) => info.http_status_code,
             _ => None,
-        };
-        status
+        }
     }
 }
 

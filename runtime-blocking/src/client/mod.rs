@@ -2,6 +2,7 @@
 
 mod codex;
 mod events;
+mod observe;
 mod options;
 mod thread;
 mod thread_turns;
