@@ -34,7 +34,7 @@ pub enum RpcId {
 }
 
 impl RpcId {
-    fn parse(raw: &RawValue) -> Self {
+    pub(crate) fn parse(raw: &RawValue) -> Self {
         let text = raw.get();
         match text.parse::<i64>() {
             // `-0` is a number of its own in JSON, and would be given back as `0`.

@@ -1,8 +1,14 @@
 //! What programs name, whichever runtime they use: the adapters re-export this list.
 
 pub use crate::{
-    client::{Event, Generation, Input, ItemEvent, TurnRequest, UsageEvent},
-    connection::{Config, Counters, Limits, ServerInfo, Timeouts},
+    client::{
+        AccountError, AgentRequest, ApplyPatchApproval, Approval, Approvals, Ask, AttestationRequest, CommandApproval,
+        CurrentTimeRequest, Elicitation, Event, ExecCommandApproval, FileChangeApproval, Generation, HandlerOutcome,
+        Input, ItemEvent, LoginError, McpToolApproval, PermissionsApproval, Secret, TokenRefresh, Tokens,
+        ToolArguments, ToolCall, ToolError, ToolFailure, ToolOutput, TurnRequest, UnknownRequest, UsageEvent,
+        UserInput,
+    },
+    connection::{AnswerError, AskEnd, AskKind, Asked, Config, Counters, Limits, ServerInfo, Timeouts},
     error::{
         CallError, ConnectError, Delivery, Disconnect, DisconnectReason, Error, Fault, Phase, RpcError, RpcErrorKind,
         SteerError, TurnError,
@@ -12,7 +18,7 @@ pub use crate::{
     launch::{CloseLadder, Command, Environment, ExitReport, ExitStatus, Forced, LaunchError},
     protocol,
     turn::{
-        Delta, DeltaKind, Diagnostic, DiagnosticKind, InterruptOutcome, RawNotification, Refused, State, TurnResult,
-        TurnUsage,
+        Delta, DeltaKind, Diagnostic, DiagnosticKind, InterruptOutcome, RawNotification, Refused, RefusedWhy, State,
+        TurnResult, TurnUsage,
     },
 };

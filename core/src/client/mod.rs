@@ -7,16 +7,35 @@
 //!
 //! Every future here may be dropped at any time. What that means is said with each; nothing is ever half sent.
 
+mod account;
+mod answers;
+mod approvals;
+mod ask;
 mod codex;
 mod event;
+mod handlers;
 mod hub;
+mod secret;
+mod serve;
 mod thread;
+mod tools;
 mod turn;
 
+pub use account::{AccountError, BrowserLogin, DeviceLogin, LoginError};
+pub use answers::{
+    ApplyPatchApproval, AttestationRequest, CommandApproval, CurrentTimeRequest, Elicitation, ExecCommandApproval,
+    FileChangeApproval, McpToolApproval, PermissionsApproval, TokenRefresh, ToolCall, UnknownRequest, UserInput,
+};
+pub use approvals::{Approval, Approvals};
+pub use ask::{AgentRequest, Ask};
 pub use codex::{Codex, connect, connect_with_clock};
 pub use event::{Event, Events, ItemEvent, UsageEvent};
+pub use handlers::{HandlerOutcome, Handlers};
 pub use hub::Generation;
+pub use secret::{Secret, Tokens};
+pub use serve::{Serving, StopServing};
 pub use thread::Thread;
+pub use tools::{Tool, ToolArguments, ToolError, ToolFailure, ToolOutput, Tools};
 pub use turn::{Input, Turn, TurnRequest};
 
 pub(crate) use hub::Hub;

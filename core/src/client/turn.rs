@@ -32,18 +32,27 @@ use std::{
 pub struct TurnRequest {
     params: TurnStart,
     options: TurnOptions,
+    asks_in_stream: bool,
 }
 
 impl TurnRequest {
     /// A turn with this input.
     pub fn new(input: impl Into<Input>) -> Self {
-        Self { params: TurnStart::new("", input.into().0), options: TurnOptions::default() }
+        Self { params: TurnStart::new("", input.into().0), options: TurnOptions::default(), asks_in_stream: false }
     }
 
     /// How long the turn may take from its start. Past that it ends as timed out, the server is told to stop it, and the
     /// thread stays busy until it has.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.options = self.options.deadline(deadline);
+        self
+    }
+
+    /// Has what the server asks in this turn, and in those of its sub-agents, come as [`Event::Request`] from
+    /// [`Turn::next`]: whoever reads the turn answers. It holds for approvals and questions, and for tools that have no
+    /// handler. What is not taken before the last clone of the turn is dropped is refused.
+    pub fn asks_in_stream(mut self) -> Self {
+        self.asks_in_stream = true;
         self
     }
 
@@ -121,13 +130,17 @@ impl Turn {
         request: TurnRequest,
         with_events: bool,
     ) -> Result<Self, TurnError> {
-        let TurnRequest { mut params, options } = request;
+        let TurnRequest { mut params, options, asks_in_stream } = request;
         params.thread_id = thread.clone();
         let request = Prepared::new(&params).map_err(TurnError::Start)?;
         drop(params);
         let (key, events) = session.hub.command(|connection, now| {
             let key = connection.enter_turn(now, thread.clone(), request, &options)?;
-            Ok::<_, TurnError>((key, with_events.then(|| connection.subscribe(Scope::Turn(key)))))
+            let events = with_events.then(|| connection.subscribe(Scope::Turn(key)));
+            if let Some(reader) = events {
+                connection.ask_reader(key, reader, asks_in_stream);
+            }
+            Ok::<_, TurnError>((key, events))
         })?;
         // From here on the turn is released on every way out.
         let turn = Self {
@@ -190,8 +203,9 @@ impl Turn {
         let Some(events) = &self.inner.events else { return Poll::Ready(None) };
         let mut mailbox = events.lock().unwrap_or_else(PoisonError::into_inner);
         let found = mailbox.poll_next(&self.inner.session.hub, cx);
+        let reader = mailbox.key;
         drop(mailbox);
-        found.map(|event| event.map(Event::from))
+        found.map(|event| event.map(|event| Event::for_reader(event, &self.inner.session.hub, reader)))
     }
 
     /// A reader of its own, for what comes from now on.

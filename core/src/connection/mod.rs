@@ -40,16 +40,20 @@
 //! assert!(models.data.is_empty());
 //! ```
 
+mod asks;
 mod config;
 mod link;
+mod logins;
 mod needs;
 mod refusals;
 mod requests;
 mod routing;
 mod turns;
 
+pub use asks::{AnswerError, AskEnd, AskKind, Asked, ListenFor, ListenerKey, NextAsk};
 pub use config::{Config, Limits, Timeouts};
 pub use link::ServerInfo;
+pub use logins::{LoginEnd, LoginKey};
 pub use needs::Prepared;
 pub use requests::RequestKey;
 pub use routing::Scope;
@@ -124,8 +128,14 @@ pub struct ServerRequestKey(u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
+    /// A request of the server can be fetched with [`Connection::next_ask`], or no more will come.
+    Asked(ListenerKey),
+    /// A request of the server is over.
+    AskEnded(ServerRequestKey),
     /// The connection is over, and everything that waited has its outcome. The last event.
     Closed,
+    /// A login that is waited for ended.
+    Login(LoginKey),
     /// The subscription has something to read, or its end.
     Readable(SubscriptionKey),
     /// The handshake succeeded.
@@ -152,8 +162,12 @@ pub struct Timeout {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum TimeoutReason {
+    /// A request of the server that was not answered.
+    Ask,
     /// The connection ends, whatever is still missing.
     Drain,
+    /// A login that is waited for.
+    Login,
     /// A request, the handshake included.
     Request,
     /// A turn, or the interrupt of one.
@@ -182,10 +196,18 @@ pub struct Counters {
     pub unknown_responses: u64,
     /// Requests of the server that were refused.
     pub refused: u64,
+    /// Requests of the server that came again.
+    pub replayed: u64,
+    /// Handlers of the application that failed or panicked.
+    pub handlers_failed: u64,
     /// Deltas that were merged into the one before.
     pub merged: u64,
     /// Deltas that were left out.
     pub left_out: u64,
+    /// Requests of the server that are open now, or over and still held.
+    pub asks: usize,
+    /// Logins that are waited for now.
+    pub logins: usize,
     /// Requests in the table now.
     pub requests: usize,
     /// Turns in the table now.
@@ -225,6 +247,9 @@ pub struct Connection {
     /// Requests of the server that wait for the time of day.
     time_wanted: BTreeMap<ServerRequestKey, RpcId>,
     next_server_request: u64,
+    /// The requests of the server that the application answers.
+    asks: asks::Asks,
+    logins: logins::Logins,
     events: VecDeque<Event>,
     diagnostics: VecDeque<Diagnostic>,
     counters: Counters,
@@ -262,6 +287,8 @@ impl Connection {
             evidence: None,
             time_wanted: BTreeMap::new(),
             next_server_request: 1,
+            asks: asks::Asks::default(),
+            logins: logins::Logins::default(),
             events: VecDeque::new(),
             diagnostics: VecDeque::new(),
             counters: Counters::default(),
@@ -330,6 +357,8 @@ impl Connection {
             self.turn_timers.remove(&(at, key, timer));
             self.handle_turn_timer(now, key, timer);
         }
+        self.expire_asks(now);
+        self.expire_logins(now);
         self.handle_link_timeout(now);
     }
 }
@@ -375,7 +404,9 @@ impl Connection {
         let request = self.requests.next_due().map(|at| (at, TimeoutReason::Request));
         let turn = self.turn_timers.first().map(|(at, ..)| (*at, TimeoutReason::Turn));
         let drain = self.link.drains_until().map(|at| (at, TimeoutReason::Drain));
-        [request, turn, drain].into_iter().flatten().min().map(|(at, reason)| Timeout { at, reason })
+        let ask = self.next_ask_due().map(|at| (at, TimeoutReason::Ask));
+        let login = self.next_login_due().map(|at| (at, TimeoutReason::Login));
+        [request, turn, drain, ask, login].into_iter().flatten().min().map(|(at, reason)| Timeout { at, reason })
     }
 
     /// The next edge.
@@ -472,6 +503,7 @@ impl Connection {
     /// Stops listening, and forgets what was not read.
     pub fn unsubscribe(&mut self, key: SubscriptionKey) {
         let Some(scope) = self.subscriptions.remove(&key) else { return };
+        self.leave_asks(key);
         if let Some(log) = self.log_of(&scope, false) {
             log.unsubscribe(key);
         }
@@ -528,6 +560,8 @@ impl Connection {
         let turns: usize = self.turns.values().map(Turn::unread_bytes).sum();
         let threads: usize = self.threads.values().map(|entry| entry.log.bytes()).sum();
         Counters {
+            asks: self.open_asks(),
+            logins: self.open_logins(),
             requests: self.requests.len(),
             turns: self.turns.len(),
             threads: self.threads.len(),
@@ -564,7 +598,7 @@ impl Connection {
                 self.diagnose(DiagnosticKind::Oversized, head, length);
                 if let Some((method, id)) = Envelope::request_in_head(head) {
                     // Silence would stall its turn for ever.
-                    self.handle_server_request(id, method, None, &Keys::default());
+                    self.handle_server_request(now, id, method, None, &Keys::default());
                 }
                 if let Some(RpcId::Integer(id)) = Envelope::response_id_in_head(head) {
                     let limit = self.config.limits.max_line;
@@ -581,7 +615,7 @@ impl Connection {
                     self.handle_notification(now, line, &method, params, &keys, emitted_at_ms);
                 }
                 Message::Request { id, method, params, keys } => {
-                    self.handle_server_request(id, &method, params, &keys);
+                    self.handle_server_request(now, id, &method, params, &keys);
                 }
                 Message::Success { id: RpcId::Integer(id), result } => {
                     self.handle_response(now, id, Ok(result.into()), line);

@@ -34,7 +34,7 @@ mod report;
 mod steer;
 pub mod table;
 
-pub use event::{Delta, DeltaKind, Diagnostic, DiagnosticKind, RawEvent, RawNotification, Refused};
+pub use event::{Delta, DeltaKind, Diagnostic, DiagnosticKind, RawEvent, RawNotification, Refused, RefusedWhy};
 pub use log::{Next, SubscriptionKey};
 pub use report::{TurnReport, TurnResult, TurnUsage};
 pub(crate) use steer::says_no_active_turn;
