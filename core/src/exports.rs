@@ -5,10 +5,12 @@ pub use crate::{
         AccountError, AgentRequest, ApplyPatchApproval, Approval, Approvals, Ask, AttestationRequest, CommandApproval,
         CurrentTimeRequest, Elicitation, Event, ExecCommandApproval, FileChangeApproval, Generation, HandlerOutcome,
         Input, ItemEvent, LoginError, McpToolApproval, PermissionsApproval, Secret, TokenRefresh, Tokens,
-        ToolArguments, ToolCall, ToolError, ToolFailure, ToolOutput, TurnRequest, UnknownRequest, UsageEvent,
-        UserInput,
+        ToolArguments, ToolCall, ToolError, ToolFailure, ToolOutput, TreeEvent, TurnRequest, UnknownRequest,
+        UsageEvent, UserInput,
     },
-    connection::{AnswerError, AskEnd, AskKind, Asked, Config, Counters, Limits, ServerInfo, Timeouts},
+    connection::{
+        AnswerError, AskEnd, AskKind, Asked, Config, Counters, Limits, RestartPolicy, ServerInfo, Timeouts, Tried,
+    },
     error::{
         CallError, ConnectError, Delivery, Disconnect, DisconnectReason, Error, Fault, Phase, RpcError, RpcErrorKind,
         SteerError, TurnError,

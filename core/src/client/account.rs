@@ -250,7 +250,7 @@ impl Codex {
         let params = AccountLoginStart::Chatgpt(ChatgptLoginAccountParams::new());
         match self.request(params).await? {
             LoginAccountResponse::Chatgpt(response) => {
-                let login = Login::new(self.session(), response.login_id);
+                let login = Login::new(&self.session(), response.login_id);
                 Ok(BrowserLogin { login, auth_url: response.auth_url })
             }
             other => Err(unexpected(&other)),
@@ -267,7 +267,7 @@ impl Codex {
     pub async fn login_device_code(&self) -> Result<DeviceLogin, LoginError> {
         match self.request(AccountLoginStart::ChatgptDeviceCode).await? {
             LoginAccountResponse::ChatgptDeviceCode(response) => {
-                let login = Login::new(self.session(), response.login_id);
+                let login = Login::new(&self.session(), response.login_id);
                 let (verification_url, user_code) = (response.verification_url, response.user_code);
                 Ok(DeviceLogin { login, verification_url, user_code })
             }
@@ -280,7 +280,7 @@ impl Codex {
         // Before the request, because its end may come before the answer.
         let within = session.hub.read(|connection| connection.config().timeouts.reply);
         let key = session.hub.command(|connection, now| connection.watch_login(now, None, None));
-        let login = Watched { session: Arc::clone(session), key };
+        let login = Watched { session: Arc::clone(&session), key };
         self.request(params).await?;
         session.hub.command(|connection, now| connection.set_login_deadline(now, key, within));
         login.wait().await

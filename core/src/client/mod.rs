@@ -12,13 +12,17 @@ mod answers;
 mod approvals;
 mod ask;
 mod codex;
+mod connector;
 mod event;
 mod handlers;
 mod hub;
+mod restart;
 mod secret;
 mod serve;
+mod session;
 mod thread;
 mod tools;
+mod tree;
 mod turn;
 
 pub use account::{AccountError, BrowserLogin, DeviceLogin, LoginError};
@@ -29,6 +33,7 @@ pub use answers::{
 pub use approvals::{Approval, Approvals};
 pub use ask::{AgentRequest, Ask};
 pub use codex::{Codex, connect, connect_with_clock};
+pub use connector::{Connector, Launch, connect_lazily};
 pub use event::{Event, Events, ItemEvent, UsageEvent};
 pub use handlers::{HandlerOutcome, Handlers};
 pub use hub::Generation;
@@ -36,6 +41,7 @@ pub use secret::{Secret, Tokens};
 pub use serve::{Serving, StopServing};
 pub use thread::Thread;
 pub use tools::{Tool, ToolArguments, ToolError, ToolFailure, ToolOutput, Tools};
+pub use tree::{Tree, TreeEvent};
 pub use turn::{Input, Turn, TurnRequest};
 
 pub(crate) use hub::Hub;

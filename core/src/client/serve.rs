@@ -5,16 +5,17 @@ use super::{
     ask::{AgentRequest, Ask},
     handlers::Handlers,
     hub::{Hub, Wait},
+    session::Supervisor,
     tools::Running,
 };
-use crate::connection::{ListenerKey, NextAsk};
+use crate::connection::{ListenFor, ListenerKey, NextAsk};
 use std::{
     fmt,
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, Wake, Waker},
@@ -33,22 +34,79 @@ impl Codex {
     /// refused. A request that a handler has given to somebody else stays open.
     pub fn serve(&self, handlers: impl Into<Handlers>) -> Serving {
         let handlers = handlers.into();
-        let hub = Arc::clone(&self.session().hub);
-        let wants = handlers.wants();
-        let listener = hub.command(|connection, _| connection.listen(wants));
-        Serving { hub, listener, handlers, running: Vec::new(), waker: Arc::default() }
+        let served = self.session().supervisor.serve(handlers.wants());
+        Serving { served, handlers, running: Vec::new() }
     }
+}
+
+/// Handlers, as the servers of a session know them.
+pub(crate) struct Served {
+    wants: ListenFor,
+    /// Not the session itself: handlers do not keep it open.
+    supervisor: Weak<Supervisor>,
+    /// The servers that ask them.
+    places: Mutex<Vec<(Arc<Hub>, ListenerKey)>>,
+    is_stopped: AtomicBool,
+    waker: Arc<Mutex<Option<Waker>>>,
+}
+
+impl Served {
+    pub(crate) fn new(wants: ListenFor, supervisor: Weak<Supervisor>) -> Self {
+        let places = Mutex::default();
+        Self { wants, supervisor, places, is_stopped: AtomicBool::new(false), waker: Arc::default() }
+    }
+
+    /// Has a server ask, too.
+    pub(crate) fn listen_to(&self, hub: &Arc<Hub>) {
+        if self.is_stopped.load(Ordering::Acquire) {
+            return;
+        }
+        let wants = self.wants.clone();
+        let listener = hub.read(|connection| connection.listen(wants));
+        self.places().push((Arc::clone(hub), listener));
+    }
+
+    pub(crate) fn wake(&self) {
+        let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    fn places(&self) -> MutexGuard<'_, Vec<(Arc<Hub>, ListenerKey)>> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stop(&self) {
+        self.is_stopped.store(true, Ordering::Release);
+        let places = std::mem::take(&mut *self.places());
+        for (hub, listener) in places {
+            leave(&hub, listener);
+        }
+        self.wake();
+    }
+
+    /// Whether no server will ask any more.
+    fn is_over(&self) -> bool {
+        let may_come = || self.supervisor.upgrade().is_some_and(|supervisor| supervisor.may_renew());
+        // The session locks itself first, so this must not be locked when it is asked.
+        let is_left = self.places().is_empty();
+        is_left && (self.is_stopped.load(Ordering::Acquire) || !may_come())
+    }
+}
+
+fn leave(hub: &Arc<Hub>, listener: ListenerKey) {
+    hub.command(|connection, _| connection.unlisten(listener));
+    hub.forget(Wait::Listener(listener));
 }
 
 /// Runs the application's handlers; see [`Codex::serve`]. It does not keep the session open.
 #[must_use = "handlers run only while this is polled"]
 pub struct Serving {
-    hub: Arc<Hub>,
-    listener: ListenerKey,
+    served: Arc<Served>,
     handlers: Handlers,
     /// Length <= `Limits::max_asks`, but for handlers that go on after they have answered.
     running: Vec<Task>,
-    waker: Arc<Mutex<Option<Waker>>>,
 }
 
 impl fmt::Debug for Serving {
@@ -60,8 +118,7 @@ impl fmt::Debug for Serving {
 /// Takes the handlers of a [`Serving`] back from elsewhere.
 #[derive(Clone)]
 pub struct StopServing {
-    hub: Arc<Hub>,
-    listener: ListenerKey,
+    served: Arc<Served>,
 }
 
 impl fmt::Debug for StopServing {
@@ -73,7 +130,7 @@ impl fmt::Debug for StopServing {
 impl StopServing {
     /// Takes the handlers back; the future is done then.
     pub fn stop(&self) {
-        self.hub.command(|connection, _| connection.unlisten(self.listener));
+        self.served.stop();
     }
 }
 
@@ -113,17 +170,17 @@ impl Wake for Flag {
 impl Serving {
     /// What takes the handlers back from elsewhere.
     pub fn stopper(&self) -> StopServing {
-        StopServing { hub: Arc::clone(&self.hub), listener: self.listener }
+        StopServing { served: Arc::clone(&self.served) }
     }
 
-    fn start(&mut self, ask: Ask) {
-        let request = Failing { hub: Arc::clone(&self.hub), key: ask.key() };
+    fn start(&mut self, hub: &Arc<Hub>, ask: Ask) {
+        let request = Failing { hub: Arc::clone(hub), key: ask.key() };
         let handlers = &self.handlers;
         // The code of the application: whatever it does, the others are served.
         let started = catch_unwind(AssertUnwindSafe(|| handlers.start(AgentRequest::new(ask))));
         match started {
             Ok(Some(handling)) => {
-                let flag = Arc::new(Flag { woken: AtomicBool::new(true), whole: Arc::clone(&self.waker) });
+                let flag = Arc::new(Flag { woken: AtomicBool::new(true), whole: Arc::clone(&self.served.waker) });
                 self.running.push(Task { handling, flag, request });
             }
             // It has no handler, and dropping it has refused it.
@@ -176,23 +233,34 @@ impl Future for Serving {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let serving = self.get_mut();
-        *serving.waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(cx.waker().clone());
-        loop {
-            let listener = serving.listener;
-            let next =
-                serving.hub.poll(cx, Wait::Listener(listener), |connection| match connection.next_ask(listener) {
+        *serving.served.waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(cx.waker().clone());
+        let places = serving.served.places().clone();
+        for (hub, listener) in places {
+            loop {
+                let next = hub.poll(cx, Wait::Listener(listener), |connection| match connection.next_ask(listener) {
                     NextAsk::Asked(asked) => Poll::Ready(Some(asked)),
                     NextAsk::Finished => Poll::Ready(None),
                     NextAsk::Pending => Poll::Pending,
                 });
-            match next {
-                Poll::Ready(Some(asked)) => {
-                    let ask = Ask::new(&serving.hub, asked);
-                    serving.start(ask);
+                match next {
+                    Poll::Ready(Some(asked)) => {
+                        let ask = Ask::new(&hub, asked);
+                        serving.start(&hub, ask);
+                    }
+                    Poll::Ready(None) => {
+                        serving
+                            .served
+                            .places()
+                            .retain(|(place, known)| *known != listener || !Arc::ptr_eq(place, &hub));
+                        leave(&hub, listener);
+                        break;
+                    }
+                    Poll::Pending => break,
                 }
-                Poll::Ready(None) => return Poll::Ready(()),
-                Poll::Pending => break,
             }
+        }
+        if serving.served.is_over() {
+            return Poll::Ready(());
         }
         serving.poll_running();
         Poll::Pending
@@ -201,9 +269,7 @@ impl Future for Serving {
 
 impl Drop for Serving {
     fn drop(&mut self) {
-        let listener = self.listener;
-        self.hub.command(|connection, _| connection.unlisten(listener));
-        self.hub.forget(Wait::Listener(listener));
+        self.served.stop();
         for task in self.running.drain(..) {
             drop_quietly(task.handling);
         }

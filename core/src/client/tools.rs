@@ -264,9 +264,10 @@ impl Tools {
     ///
     /// # Errors
     /// When the server would refuse one of them for its name or its schema.
-    pub fn new(tools: impl IntoIterator<Item = Tool>) -> Result<Self, ToolError> {
+    pub fn new(tools: impl IntoIterator<Item: Into<Tool>>) -> Result<Self, ToolError> {
         let mut known = BTreeMap::new();
         for tool in tools {
+            let tool: Tool = tool.into();
             check_name(&tool.name)?;
             if let Some((namespace, _)) = &tool.namespace {
                 check_name(namespace)?;

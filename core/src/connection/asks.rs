@@ -28,8 +28,6 @@ use serde_json::value::RawValue;
 
 /// How far up the tree of threads somebody is looked for who takes a sub-agent's requests.
 const MAX_DEPTH: usize = 16;
-/// How many sub-agents' parents are remembered.
-const MAX_PARENTS: usize = 4096;
 
 /// What the server asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -276,8 +274,6 @@ pub(super) struct Asks {
     changes: VecDeque<(ThreadId, ItemId, Json)>,
     /// The sum of the lengths of `changes` and of the params of `entries`. Bounded by `Limits::max_unread_bytes`.
     bytes: usize,
-    /// Who started a sub-agent's thread. Length <= `MAX_PARENTS`.
-    parents: BTreeMap<ThreadId, ThreadId>,
 }
 
 /// Commands: the requests of the server.
@@ -429,7 +425,7 @@ impl Connection {
         let key = ServerRequestKey(self.next_server_request);
         self.next_server_request += 1;
         let due = now + self.time_for(kind, &stage);
-        let parent = thread.as_ref().and_then(|thread| self.asks.parents.get(thread)).cloned();
+        let parent = thread.as_ref().and_then(|thread| self.parent_of(thread.as_str())).cloned();
         let changes = match (kind, &thread, &item) {
             (AskKind::FileChange, Some(thread), Some(item)) => {
                 let mut known = self.asks.changes.iter();
@@ -491,14 +487,12 @@ impl Connection {
             "thread/closed" | "thread/deleted" => {
                 if let Some(thread) = keys.thread() {
                     self.asks.forget_changes(thread, None);
-                    self.asks.parents.remove(thread);
                     self.end_asks(
                         |asked| asked.request.thread.as_ref().is_some_and(|of| of == thread),
                         &AskEnd::ThreadClosed,
                     );
                 }
             }
-            "thread/started" => self.asks.note_parent(params),
             "item/started" | "item/fileChange/patchUpdated" => {
                 if let (Some(thread), Some(item), Some(params)) = (keys.thread(), keys.item(), params) {
                     let limits = (self.config.limits.max_asks, self.config.limits.max_unread_bytes);
@@ -548,7 +542,6 @@ impl Connection {
         self.end_asks(|_| true, &AskEnd::Disconnected(cause.clone()));
         self.asks.answered.clear();
         self.asks.changes.clear();
-        self.asks.parents.clear();
         self.asks.bytes = 0;
         for key in self.asks.listeners.keys() {
             self.events.push_back(Event::Asked(*key));
@@ -648,7 +641,7 @@ impl Connection {
                     _ => Some(Stage::Offered(reader)),
                 };
             }
-            thread = self.asks.parents.get(thread)?;
+            thread = self.parent_of(thread.as_str())?;
             (named, is_own) = (None, false);
         }
         None
@@ -791,26 +784,6 @@ impl Asks {
 
     pub(super) fn forget_turn(&mut self, turn: TurnKey) {
         self.readers.remove(&turn);
-    }
-
-    fn note_parent(&mut self, params: Option<&RawValue>) {
-        #[derive(serde::Deserialize)]
-        struct Started {
-            thread: Child,
-        }
-        #[derive(serde::Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Child {
-            id: ThreadId,
-            parent_thread_id: Option<ThreadId>,
-        }
-        let started = params.and_then(|params| serde_json::from_str::<Started>(params.get()).ok());
-        if let Some(Child { id, parent_thread_id: Some(parent) }) = started.map(|started| started.thread) {
-            if self.parents.len() >= MAX_PARENTS {
-                self.parents.pop_first();
-            }
-            self.parents.insert(id, parent);
-        }
     }
 
     fn note_changes(&mut self, thread: &str, item: &str, params: &RawValue, limits: (usize, usize)) {

@@ -26,6 +26,8 @@ pub enum Scope {
     Connection,
     /// Everything about a thread, its turns included, whoever started them.
     Thread(ThreadId),
+    /// The same about a thread and those of all sub-agents below it.
+    Tree(ThreadId),
     /// One turn that was started here.
     Turn(TurnKey),
 }
@@ -97,6 +99,11 @@ impl ThreadEntry {
         self.parked.push_back(Parked { turn: turn.into(), what, worth });
     }
 
+    /// Whether anything came for a turn that is not known.
+    pub(super) fn has_parked(&self) -> bool {
+        !self.parked.is_empty() || self.unparked > 0
+    }
+
     /// Takes everything that is parked, and how much found no room.
     fn unpark(&mut self) -> (VecDeque<Parked>, u64) {
         self.parked_bytes = 0;
@@ -118,8 +125,16 @@ impl Connection {
         self.watch_for_asks(method, params, keys);
         self.watch_for_logins(method, params);
         let policy = self.policy();
+        self.note_kin(method, params, keys);
+        let is_in_tree = match keys.thread().filter(|_| self.kin.is_followed()) {
+            Some(thread) => {
+                let event = message.event(Some(thread.into()), keys.turn().map(TurnId::from), None);
+                self.offer_to_trees(thread, event)
+            }
+            None => false,
+        };
         let Some(entry) = keys.thread().and_then(|thread| self.threads.get_mut(thread)) else {
-            if !self.log.is_unheard() {
+            if !self.log.is_unheard() && !is_in_tree {
                 let event = message.event(keys.thread().map(ThreadId::from), keys.turn().map(TurnId::from), None);
                 push(&mut self.log, event, policy, &mut self.events, &mut self.counters);
             }
@@ -244,6 +259,9 @@ impl Connection {
     /// either. Says whether the turn has it, or will have it once it is named.
     pub(super) fn show(&mut self, thread: Option<&ThreadId>, turn: Option<&TurnId>, event: RawEvent) -> bool {
         let policy = self.policy();
+        if let Some(thread) = thread.filter(|_| self.kin.is_followed()) {
+            self.offer_to_trees(thread.as_str(), event.clone());
+        }
         let Some(entry) = thread.and_then(|thread| self.threads.get_mut(thread)) else {
             push(&mut self.log, event, policy, &mut self.events, &mut self.counters);
             return false;
@@ -271,6 +289,7 @@ impl Connection {
     pub(super) fn log_of(&mut self, scope: &Scope, make: bool) -> Option<&mut EventLog> {
         match scope {
             Scope::Connection => Some(&mut self.log),
+            Scope::Tree(root) => self.kin.tree(root, make, self.link.closed().is_some()),
             Scope::Turn(key) => self.turns.get_mut(key).map(|turn| &mut turn.log),
             Scope::Thread(thread) => {
                 if make && !self.threads.contains_key(thread) {

@@ -2,9 +2,15 @@
 
 #![allow(missing_docs, reason = "a test suite documents itself by the names of its tests")]
 
+#[path = "../cut/mod.rs"]
+mod cut;
+mod cuts;
+mod asks;
 mod framing;
 mod handshake;
+mod kin;
 mod lab;
+mod logins;
 mod loss;
 mod requests;
 mod routing;
