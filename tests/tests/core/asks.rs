@@ -311,7 +311,8 @@ fn a_request_that_comes_before_its_turn_is_named_reaches_the_stream_that_takes_i
     lab.say(json!({"id": id, "result": {"turn": {"id": "U", "status": "inProgress", "items": []}}}));
     // That of a turn which nobody here has is refused now.
     assert_eq!(lab.sent(), [json!({"id": 2, "result": {"decision": "decline"}})]);
-    let turnwire_core::turn::Next::Event(turnwire_core::turn::RawEvent::Asked(asked)) = lab.connection.next_event(reader)
+    let turnwire_core::turn::Next::Event(turnwire_core::turn::RawEvent::Asked(asked)) =
+        lab.connection.next_event(reader)
     else {
         panic!("the request is in the stream")
     };
@@ -348,7 +349,8 @@ fn a_sub_agents_request_reaches_the_stream_of_the_turn_above_it() {
     lab.connection.ask_reader(turn, reader, true);
     lab.notify("thread/started", json!({"thread": {"id": "child", "parentThreadId": "T"}}));
     lab.say(json!({"method": COMMAND, "id": 1, "params": {"threadId": "child", "turnId": "C", "itemId": "i"}}));
-    let turnwire_core::turn::Next::Event(turnwire_core::turn::RawEvent::Asked(asked)) = lab.connection.next_event(reader)
+    let turnwire_core::turn::Next::Event(turnwire_core::turn::RawEvent::Asked(asked)) =
+        lab.connection.next_event(reader)
     else {
         panic!("the request is in the stream")
     };

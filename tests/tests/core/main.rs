@@ -2,10 +2,10 @@
 
 #![allow(missing_docs, reason = "a test suite documents itself by the names of its tests")]
 
+mod asks;
 #[path = "../cut/mod.rs"]
 mod cut;
 mod cuts;
-mod asks;
 mod framing;
 mod handshake;
 mod kin;

@@ -16,7 +16,7 @@ scenario! {
     fn au_01_au_06_au_08_a_key_reaches_the_model_limits_need_more_and_after_logout_there_is_no_account() {
         let Some(server) = real_server_with("au_01_a_key_reaches_the_model", keyed) else { return };
         server.model.push(Reply::text("With a key."));
-        let command = server.command().args(["-c", "model_provider=\"keyed\""]);
+        let command = server.command().config_text("model_provider", "keyed");
         let codex = wait!(rt::spawn(&command)).expect("the server starts");
         assert!(wait!(codex.account(false)).expect("read").account.is_none());
         let missing = wait!(codex.ensure_fresh_login()).expect_err("no login");

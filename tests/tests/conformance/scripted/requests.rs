@@ -111,7 +111,7 @@ scenario! {
         let result = wait!(other.run("quick")).expect("its turn runs meanwhile");
         assert_eq!(result.final_response.as_deref(), Some("You said: quick"));
         assert!(request.is_open());
-        let answered = join!(go!([request] { request.accept() }));
+        let answered = join!(go!([request] request.accept()));
         answered.expect("in time");
         assert_eq!(wait!(turn.result()).expect("completed").final_response.as_deref(), Some("Listed."));
         assert!(matches!(request.accept(), Err(rt::AnswerError::AlreadyAnswered)));
@@ -427,5 +427,48 @@ scenario! {
             }
             assert!(!shown.contains(secret));
         }
+    }
+}
+
+scenario! {
+    fn sr_13_a_replay_after_a_resume_is_the_same_request() {
+        let params = json!({"threadId": "T", "turnId": "U", "itemId": "i", "command": "ls"});
+        let again = Rule::on("thread/name/set").nth(2).ask("item/commandExecution/requestApproval", 5, params.clone()).reply(json!({}));
+        let script = asking("item/commandExecution/requestApproval", params);
+        let server = scripted(&Script::new().rule(again).rule(script.rules[0].clone()));
+        let codex = wait!(rt::spawn(&server.command())).expect("connects");
+        let (keep, kept) = mpsc::channel();
+        let keep = Arc::new(Mutex::new(keep));
+        let _serving = serve!(codex, rt::Handlers::new().command(handler!([keep] |request| {
+            keep.lock().unwrap().send(request).unwrap();
+        })));
+        for _ in 0..2 {
+            wait!(codex.request_raw("thread/name/set", json!({"threadId": "T", "name": "n"}))).expect("named");
+        }
+        let request: rt::CommandApproval = kept.recv_timeout(crate::support::PATIENCE).expect("asked");
+        // In order on one pipe: when this is answered, the replay was read.
+        wait!(codex.models()).expect("answered");
+        assert!(kept.try_recv().is_err(), "not shown twice");
+        assert_eq!(codex.counters().replayed, 1);
+        request.accept().expect("open");
+        wait!(codex.models()).expect("answered");
+        assert_eq!(told(&server, json!(5)).len(), 1, "one answer");
+        wait!(codex.close());
+    }
+}
+
+scenario! {
+    fn sr_20_an_attestation_is_what_the_handler_says_and_the_server_is_told_that_there_is_one() {
+        let server = scripted(&asking("attestation/generate", json!({})));
+        let mut config = rt::Config::default();
+        config.request_attestation = true;
+        let codex = wait!(rt::spawn_with(&server.command(), config)).expect("connects");
+        let _serving = serve!(codex, rt::Handlers::new().attestation(handler!([] |asked| {
+            asked.answer(&rt::Secret::new("v1.opaque"))
+        })));
+        wait!(codex.request_raw("thread/name/set", json!({"threadId": "T", "name": "n"}))).expect("named");
+        assert_eq!(told(&server, json!(5))[0]["result"], json!({"token": "v1.opaque"}));
+        assert_eq!(server.received_of("initialize", 1)[0]["capabilities"]["requestAttestation"], true);
+        wait!(codex.close());
     }
 }
