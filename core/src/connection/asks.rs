@@ -257,9 +257,9 @@ type Identity = (RpcId, AskKind, Option<ThreadId>, Option<TurnId>, Option<ItemId
 /// The table of open requests, and what is kept for them.
 #[derive(Default)]
 pub(super) struct Asks {
-    /// Length <= `Limits::max_asks`, those that are over and still held included.
+    /// Those that are open, and those that are over while the application still holds them.
     entries: BTreeMap<ServerRequestKey, Entry>,
-    /// The open ones.
+    /// The open ones. Length <= `Limits::max_asks`.
     by_id: BTreeMap<RpcId, ServerRequestKey>,
     /// The last that were answered, oldest first, until the server says that they are resolved. Length <=
     /// `Limits::max_asks`.
@@ -419,7 +419,7 @@ impl Connection {
         };
         let limits = &self.config.limits;
         let bytes = self.asks.bytes.saturating_add(request.params.len());
-        if self.asks.entries.len() >= limits.max_asks || bytes > limits.max_unread_bytes {
+        if self.asks.by_id.len() >= limits.max_asks || bytes > limits.max_unread_bytes {
             return self.refuse_at_once(id, request, RefusedWhy::TooMany);
         }
         let key = ServerRequestKey(self.next_server_request);
