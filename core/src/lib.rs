@@ -28,7 +28,7 @@ pub mod error;
 #[cfg(feature = "client")]
 pub mod exports;
 pub mod frame;
-#[cfg(feature = "fuzzing")]
+#[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod id;

@@ -9,7 +9,7 @@ use crate::{
     error::{CallError, Disconnect},
     json::Json,
     time::Time,
-    turn::{Next, RawEvent, SubscriptionKey, TurnKey},
+    turn::{RawEvent, SubscriptionKey, TurnKey},
 };
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -19,9 +19,6 @@ use std::{
     task::{Context, Poll, Waker},
     time::Duration,
 };
-
-/// How many events a consumer takes out at once.
-const BATCH: usize = 64;
 
 /// How many wait for one thing before the first of them is asked to look again.
 const MAX_WAITERS: usize = 64;
@@ -352,18 +349,8 @@ impl Mailbox {
         if self.taken.is_empty() && !self.finished {
             let Self { key, taken, finished } = self;
             let filled = hub.poll(cx, Wait::Subscription(*key), |connection| {
-                while taken.len() < BATCH {
-                    match connection.next_event(*key) {
-                        Next::Event(event) => taken.push_back(event),
-                        Next::Finished => {
-                            *finished = true;
-                            break;
-                        }
-                        Next::Pending if taken.is_empty() => return Poll::Pending,
-                        Next::Pending => break,
-                    }
-                }
-                Poll::Ready(())
+                *finished = connection.take_events(*key, taken);
+                if taken.is_empty() && !*finished { Poll::Pending } else { Poll::Ready(()) }
             });
             if filled.is_pending() {
                 // Nothing will ever come of a server that nobody starts.

@@ -11,7 +11,7 @@
 
 use super::{Connection, Event, ServerRequestKey, refusals, routing::Incoming};
 use crate::{
-    envelope::{Keys, RpcId},
+    envelope::{JsonText, Keys, RpcId},
     error::{Disconnect, RpcError},
     id::{ItemId, ThreadId, TurnId},
     json::Json,
@@ -412,7 +412,7 @@ impl Connection {
             return;
         }
         let (id, _, thread, turn, item) = identity;
-        let message = Incoming { method, params, keys, emitted_at_ms: None };
+        let message = Incoming { method, kind: None, params: params.map(JsonText::from), keys, emitted_at_ms: None };
         let request = message.raw(thread.clone(), turn.clone());
         let Some(stage) = self.who_is_asked(kind, thread.as_ref(), turn.as_ref()) else {
             return self.refuse_at_once(id, request, RefusedWhy::NobodyAsked);
@@ -460,10 +460,10 @@ impl Connection {
     }
 
     /// Looks at a notification for what it says about requests.
-    pub(super) fn watch_for_asks(&mut self, method: &str, params: Option<&RawValue>, keys: &Keys<'_>) {
+    pub(super) fn watch_for_asks(&mut self, method: &str, params: Option<JsonText<'_>>, keys: &Keys<'_>) {
         match method {
             "serverRequest/resolved" => {
-                if let Some(id) = keys.request_id.map(RpcId::parse) {
+                if let Some(id) = keys.request_id.map(|id| RpcId::parse(id.get())) {
                     self.asks.answered.retain(|(answered, ..)| *answered != id);
                     let key = self.asks.by_id.get(&id).copied();
                     let fits = |key: &ServerRequestKey| match self.asks.entries.get(key) {
@@ -786,7 +786,7 @@ impl Asks {
         self.readers.remove(&turn);
     }
 
-    fn note_changes(&mut self, thread: &str, item: &str, params: &RawValue, limits: (usize, usize)) {
+    fn note_changes(&mut self, thread: &str, item: &str, params: JsonText<'_>, limits: (usize, usize)) {
         #[derive(serde::Deserialize)]
         struct Params<'a> {
             #[serde(borrow)]
@@ -799,10 +799,10 @@ impl Asks {
             #[serde(borrow)]
             changes: Option<&'a RawValue>,
         }
-        if memchr::memmem::find(params.get().as_bytes(), b"\"changes\"").is_none() {
+        if memchr::memmem::find(params.as_bytes(), b"\"changes\"").is_none() {
             return;
         }
-        let Ok(params) = serde_json::from_str::<Params<'_>>(params.get()) else { return };
+        let Ok(params) = serde_json::from_slice::<Params<'_>>(params.as_bytes()) else { return };
         let Some(changes) = params.changes.or(params.item.and_then(|item| item.changes)) else { return };
         self.forget_changes(thread, Some(item));
         let (max, max_bytes) = limits;

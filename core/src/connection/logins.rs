@@ -6,6 +6,7 @@
 
 use super::{Connection, Event};
 use crate::{
+    envelope::JsonText,
     error::Disconnect,
     protocol::{self, AccountLoginCompletedNotification},
     time::Time,
@@ -16,7 +17,6 @@ use alloc::{
     vec::Vec,
 };
 use core::{fmt, time::Duration};
-use serde_json::value::RawValue;
 
 /// How many ends are kept that nobody waits for yet.
 const MAX_EARLY: usize = 64;
@@ -126,7 +126,7 @@ impl Connection {
 }
 
 impl Connection {
-    pub(super) fn watch_for_logins(&mut self, method: &str, params: Option<&RawValue>) {
+    pub(super) fn watch_for_logins(&mut self, method: &str, params: Option<JsonText<'_>>) {
         if method != "account/login/completed" {
             return;
         }

@@ -63,7 +63,7 @@ pub use turns::TurnOptions;
 pub(crate) use turns::steered;
 
 use crate::{
-    envelope::{Envelope, Keys, Message, NotAMessage, RpcId},
+    envelope::{Envelope, Keys, Message, NotAMessage, Reader, RpcId},
     error::{CallError, Disconnect, DisconnectReason, Fault, RpcError},
     frame::{Frame, Framer},
     json::Json,
@@ -74,6 +74,7 @@ use crate::{
 };
 use alloc::{
     borrow::Cow,
+    boxed::Box,
     collections::{BTreeMap, BTreeSet, VecDeque},
     string::String,
     vec::Vec,
@@ -229,6 +230,8 @@ pub struct Connection {
     superseded: Option<(u64, u64)>,
     server: Option<ServerInfo>,
     framer: Framer,
+    /// Set but while it reads.
+    reader: Option<Box<Reader>>,
     requests: Requests,
     /// Whole lines that go before any request: `initialized` and the answers to the server's requests.
     answers: VecDeque<Vec<u8>>,
@@ -283,6 +286,7 @@ impl Connection {
     pub fn unstarted(config: Config) -> Self {
         Self {
             framer: Framer::new(config.limits.max_line),
+            reader: None,
             link: Link::Idle,
             superseded: None,
             server: None,
@@ -531,6 +535,24 @@ impl Connection {
         }
     }
 
+    /// Takes the events of a subscription that wait, in their order, and appends them to `into`: all of them, unless they
+    /// are many. Says whether there will be no more; until then an edge says when there are.
+    ///
+    /// If `into` is empty it may change places with the queue that it is filled from. So one who takes everything each
+    /// time does best to hand in the same queue again.
+    pub fn take_events(&mut self, key: SubscriptionKey, into: &mut VecDeque<RawEvent>) -> bool {
+        let log = match self.subscriptions.get(&key) {
+            None => None,
+            // Most are of turns, and to find those needs no copy of the scope.
+            Some(Scope::Turn(turn)) => self.turns.get_mut(turn).map(|turn| &mut turn.log),
+            Some(scope) => {
+                let scope = scope.clone();
+                self.log_of(&scope, false)
+            }
+        };
+        log.is_none_or(|log| log.take(key, into))
+    }
+
     /// Answers a request for the time of day, in Unix seconds.
     pub fn respond_time(&mut self, key: ServerRequestKey, unix_seconds: u64) {
         #[derive(Serialize)]
@@ -619,7 +641,9 @@ impl Connection {
     }
 
     fn handle_line(&mut self, now: Time, line: &[u8], if_malformed: DiagnosticKind) {
-        match Envelope::parse(line) {
+        // It lends out what it reads, so it stands apart meanwhile.
+        let mut reader = self.reader.take().unwrap_or_default();
+        match reader.parse(line) {
             Ok(Envelope { message, emitted_at_ms }) => match message {
                 Message::Notification { method, params, keys } => {
                     self.handle_notification(now, line, &method, params, &keys, emitted_at_ms);
@@ -654,6 +678,7 @@ impl Connection {
                 }
             }
         }
+        self.reader = Some(reader);
     }
 
     fn handle_response(&mut self, now: Time, id: i64, outcome: Result<Json, Fault>, line: &[u8]) {

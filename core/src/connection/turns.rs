@@ -2,7 +2,7 @@
 
 use super::{Connection, Event, Lane, Pending, Prepared, Purpose, ThreadEntry};
 use crate::{
-    envelope::Keys,
+    envelope::{JsonText, Keys},
     error::{CallError, Delivery, Disconnect, Fault, SteerError, TurnError, UsageError},
     id::{ThreadId, TurnId},
     json::Json,
@@ -231,6 +231,7 @@ impl Connection {
     /// Something proved that the turn runs.
     pub(super) fn handle_evidence_of_turn(&mut self, now: Time, key: TurnKey) {
         let Some(turn) = self.turns.get_mut(&key) else { return };
+        // What is done here, `Turn::is_unmoved_by_evidence` knows of.
         turn.is_evident = true;
         if let Some(until) = turn.idle_until.take() {
             self.turn_timers.remove(&(until, key, TurnTimer::Idle));
@@ -247,7 +248,7 @@ impl Connection {
     /// end was missed.
     pub(super) fn handle_overtaken(&mut self, key: TurnKey) {
         let Some(turn) = self.turns.get_mut(&key).filter(|turn| turn.is_evident) else { return };
-        let ended = turn.end_by_server(None, RawValue::NULL);
+        let ended = turn.end_by_server(None, JsonText::NULL);
         self.handle_turn_over(key, ended);
     }
 
