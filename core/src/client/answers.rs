@@ -436,7 +436,6 @@ impl McpToolApproval {
     }
 
     /// The elicitation that it came as.
-    #[must_use]
     pub fn elicitation(&self) -> &Elicitation {
         &self.elicitation
     }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::connection::{AnswerError, AskKind, ListenFor};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     error::Error,
     fmt,
     future::{Future, ready},
@@ -202,15 +202,11 @@ impl Handlers {
     }
 
     pub(crate) fn wants(&self) -> ListenFor {
-        let mut wants = ListenFor::default();
-        wants.kinds = self.handlers.keys().copied().collect();
+        let mut kinds: BTreeSet<AskKind> = self.handlers.keys().copied().collect();
         if self.mcp_tool.is_some() {
-            wants.kinds.insert(AskKind::Elicitation);
+            kinds.insert(AskKind::Elicitation);
         }
-        // What does not fit its type is for the handler of the unknown, which so hears of all that somebody hears of.
-        wants.deadlines.clone_from(&self.deadlines);
-        wants.in_stream = self.in_stream;
-        wants
+        ListenFor { kinds, deadlines: self.deadlines.clone(), in_stream: self.in_stream }
     }
 
     /// Starts the handler of a request. `None`: it has none.

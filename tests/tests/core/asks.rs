@@ -218,7 +218,8 @@ fn sr_13_a_replay_under_the_same_id_is_the_same_request() {
 #[test]
 fn sr_14_what_the_server_has_settled_is_closed_and_a_late_answer_writes_nothing() {
     type Closing = fn(&mut Lab);
-    let closings: [(Closing, fn(&AskEnd) -> bool); 5] = [
+    type IsRight = fn(&AskEnd) -> bool;
+    let closings: [(Closing, IsRight); 5] = [
         (
             |lab| lab.notify("serverRequest/resolved", json!({"threadId": "T", "requestId": 1})),
             |end| matches!(end, AskEnd::Resolved),
