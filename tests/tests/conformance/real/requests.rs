@@ -72,10 +72,9 @@ scenario! {
         server.model.push(Reply::text("Made."));
         wait!(thread.run("Make it.")).expect("completed");
         assert_eq!(std::fs::read_to_string(&target).expect("made"), "made again\n");
-        let seen = seen.lock().unwrap();
+        let seen = seen.lock().unwrap().clone();
         assert_eq!(seen.len(), 2, "the second change of the session is not asked for: {seen:?}");
         assert!(seen.iter().all(|path| path.ends_with("made.txt")), "{seen:?}");
-        drop(seen);
         wait!(codex.close());
     }
 }

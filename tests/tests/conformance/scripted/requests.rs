@@ -422,8 +422,11 @@ scenario! {
             }
             wait!(codex.close());
             let mut shown = String::new();
-            while let Some(event) = wait!(events.next()) {
-                shown.push_str(&format!("{event:?}"));
+            loop {
+                match wait!(events.next()) {
+                    Some(event) => shown.push_str(&format!("{event:?}")),
+                    None => break,
+                }
             }
             assert!(!shown.contains(secret));
         }
