@@ -422,11 +422,11 @@ scenario! {
             }
             wait!(codex.close());
             let mut shown = String::new();
-            loop {
-                match wait!(events.next()) {
-                    Some(event) => shown.push_str(&format!("{event:?}")),
-                    None => break,
-                }
+            let mut is_over = false;
+            while !is_over {
+                let event = wait!(events.next());
+                is_over = event.is_none();
+                shown.push_str(&format!("{event:?}"));
             }
             assert!(!shown.contains(secret));
         }
