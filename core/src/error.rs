@@ -5,9 +5,12 @@
 //! it shows so. [`Error`] is their union, for `?`. Nobody has to match text: variants say what happened, and
 //! `is_retryable`, `is_timeout` and `is_closed` answer what most callers ask.
 
+#[cfg(feature = "client")]
+use crate::client::{AccountError, LoginError, ToolError};
 #[cfg(feature = "std")]
 use crate::launch::LaunchError;
 use crate::{
+    connection::AnswerError,
     id::{ThreadId, TurnId},
     json::Json,
     launch::ExitReport,
@@ -874,12 +877,23 @@ impl core::error::Error for UsageError {}
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Error {
+    /// See [`AccountError`].
+    #[cfg(feature = "client")]
+    Account(AccountError),
+    /// See [`AnswerError`].
+    Answer(AnswerError),
     /// See [`CallError`].
     Call(CallError),
     /// See [`ConnectError`].
     Connect(ConnectError),
+    /// See [`LoginError`].
+    #[cfg(feature = "client")]
+    Login(LoginError),
     /// See [`SteerError`].
     Steer(SteerError),
+    /// See [`ToolError`].
+    #[cfg(feature = "client")]
+    Tool(ToolError),
     /// See [`TurnError`].
     Turn(TurnError),
     /// See [`UsageError`].
@@ -891,6 +905,13 @@ impl Error {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
+            #[cfg(feature = "client")]
+            Self::Account(error) => error.is_retryable(),
+            #[cfg(feature = "client")]
+            Self::Login(error) => error.is_retryable(),
+            #[cfg(feature = "client")]
+            Self::Tool(_) => false,
+            Self::Answer(_) => false,
             Self::Call(error) => error.is_retryable(),
             Self::Connect(error) => error.is_retryable(),
             Self::Steer(error) => error.is_retryable(),
@@ -903,6 +924,13 @@ impl Error {
     #[must_use]
     pub fn is_timeout(&self) -> bool {
         match self {
+            #[cfg(feature = "client")]
+            Self::Account(error) => error.is_timeout(),
+            #[cfg(feature = "client")]
+            Self::Login(error) => error.is_timeout(),
+            #[cfg(feature = "client")]
+            Self::Tool(_) => false,
+            Self::Answer(error) => error.is_timeout(),
             Self::Call(error) => error.is_timeout(),
             Self::Connect(error) => error.is_timeout(),
             Self::Steer(error) => error.is_timeout(),
@@ -915,6 +943,13 @@ impl Error {
     #[must_use]
     pub fn is_closed(&self) -> bool {
         match self {
+            #[cfg(feature = "client")]
+            Self::Account(error) => error.is_closed(),
+            #[cfg(feature = "client")]
+            Self::Login(error) => error.is_closed(),
+            #[cfg(feature = "client")]
+            Self::Tool(_) => false,
+            Self::Answer(error) => error.is_closed(),
             Self::Call(error) => error.is_closed(),
             Self::Connect(_) => true,
             Self::Steer(error) => error.is_closed(),
@@ -927,6 +962,13 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            #[cfg(feature = "client")]
+            Self::Account(error) => error.fmt(f),
+            Self::Answer(error) => error.fmt(f),
+            #[cfg(feature = "client")]
+            Self::Login(error) => error.fmt(f),
+            #[cfg(feature = "client")]
+            Self::Tool(error) => error.fmt(f),
             Self::Call(error) => error.fmt(f),
             Self::Connect(error) => error.fmt(f),
             Self::Steer(error) => error.fmt(f),
@@ -939,6 +981,11 @@ impl fmt::Display for Error {
 impl core::error::Error for Error {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
+            #[cfg(feature = "client")]
+            Self::Account(_) | Self::Tool(_) => None,
+            Self::Answer(_) => None,
+            #[cfg(feature = "client")]
+            Self::Login(error) => core::error::Error::source(error),
             Self::Call(error) => error.source(),
             Self::Steer(SteerError::Call(error)) | Self::Turn(TurnError::Start(error)) => error.source(),
             Self::Connect(ConnectError::Initialize(cause)) | Self::Turn(TurnError::Lost { cause, .. }) => Some(cause),
@@ -956,4 +1003,6 @@ macro_rules! into_error {
         }
     )*};
 }
-into_error!(CallError => Call, ConnectError => Connect, SteerError => Steer, TurnError => Turn, UsageError => Usage);
+into_error!(AnswerError => Answer, CallError => Call, ConnectError => Connect, SteerError => Steer, TurnError => Turn, UsageError => Usage);
+#[cfg(feature = "client")]
+into_error!(AccountError => Account, LoginError => Login, ToolError => Tool);

@@ -2,10 +2,16 @@
 
 pub use crate::{
     client::{
-        Event, ExternalMessage, Generation, Input, ItemEvent, Mismatch, Recorder, Stopped, Timings, TraceSource,
-        TreeEvent, TurnRequest, Typed, TypedError, UsageEvent,
+        AccountError, AgentRequest, ApplyPatchApproval, Approval, Approvals, Ask, AttestationRequest, CommandApproval,
+        CurrentTimeRequest, Elicitation, Event, ExecCommandApproval, ExternalMessage, FileChangeApproval, Generation,
+        HandlerOutcome, Input, ItemEvent, LoginError, McpToolApproval, Mismatch, PermissionsApproval, Recorder, Secret,
+        Stopped, Timings, TokenRefresh, Tokens, ToolArguments, ToolCall, ToolError, ToolFailure, ToolOutput,
+        TraceSource, TreeEvent, TurnRequest, Typed, TypedError, UnknownRequest, UsageEvent, UserInput,
     },
-    connection::{Config, Counters, KnownSettings, Limits, RestartPolicy, ServerInfo, Timeouts, TraceContext, Tried},
+    connection::{
+        AnswerError, AskEnd, AskKind, Asked, Config, Counters, KnownSettings, Limits, RestartPolicy, ServerInfo,
+        Timeouts, TraceContext, Tried,
+    },
     error::{
         CallError, ConnectError, Delivery, Disconnect, DisconnectReason, Error, Fault, Phase, Relaxation, RpcError,
         RpcErrorKind, SteerError, TurnError,
@@ -18,6 +24,6 @@ pub use crate::{
     schema,
     turn::{
         Delta, DeltaKind, Diagnostic, DiagnosticKind, DropPolicy, InputError, InterruptOutcome, RawNotification,
-        Refused, State, TurnOptions, TurnResult, TurnUsage, WhenBusy,
+        Refused, RefusedWhy, State, TurnOptions, TurnResult, TurnUsage, WhenBusy,
     },
 };

@@ -574,6 +574,7 @@ impl Bench {
                     assert_eq!(*times, 1, "{key:?} is done twice");
                 }
                 Event::TimeWanted(key) => self.connection.respond_time(key, 1),
+                Event::Asked(_) | Event::AskEnded(_) | Event::Login(_) => {}
                 Event::Readable(_) | Event::Ready | Event::Turn(_) => {}
             }
         }

@@ -31,7 +31,10 @@ pub mod process;
 mod transport;
 mod wait;
 
-pub use client::{Codex, Events, SteerOrStart, Thread, Tree, Turn, Turns};
+pub use client::{
+    BrowserLogin, Codex, DeviceLogin, Events, Handlers, Serving, SteerOrStart, Thread, Tool, Tools, Tree, Turn, Turns,
+    WaitClosed,
+};
 pub use turnwire_core::{self as core, exports::*};
 
 use launcher::{Servers, Started};

@@ -30,7 +30,10 @@ mod transport;
 
 pub use turnwire_core::{
     self as core,
-    client::{Codex, Events, SteerOrStart, Thread, Tree, Turn, Turns},
+    client::{
+        BrowserLogin, Codex, DeviceLogin, Events, Handlers, Serving, SteerOrStart, StopServing, Thread, Tool, Tools,
+        Tree, Turn, Turns,
+    },
     exports::*,
 };
 

@@ -6,7 +6,7 @@
 use super::{trace, watch::Watch};
 use crate::{
     client::{Clock, Connector, Launch},
-    connection::{Config, Connection, Event, RequestKey},
+    connection::{Config, Connection, Event, ListenerKey, LoginKey, RequestKey, ServerRequestKey},
     error::{CallError, Disconnect},
     json::Json,
     time::Time,
@@ -79,6 +79,8 @@ struct Shared {
     responses: BTreeMap<RequestKey, Waker>,
     readers: BTreeMap<SubscriptionKey, Vec<Waker>>,
     turns: BTreeMap<TurnKey, Vec<Waker>>,
+    /// Who waits for a request of the server, or for a login.
+    others: BTreeMap<Wait, Vec<Waker>>,
     /// Who waits for the handshake or for the end.
     link: Vec<Waker>,
     driver: Option<Waker>,
@@ -87,9 +89,12 @@ struct Shared {
 }
 
 /// What a waiter waits for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Wait {
+    Ask(ServerRequestKey),
     Link,
+    Listener(ListenerKey),
+    Login(LoginKey),
     Response(RequestKey),
     Subscription(SubscriptionKey),
     Turn(TurnKey),
@@ -116,6 +121,7 @@ impl Hub {
                 responses: BTreeMap::new(),
                 readers: BTreeMap::new(),
                 turns: BTreeMap::new(),
+                others: BTreeMap::new(),
                 link: Vec::new(),
                 driver: None,
                 launcher,
@@ -213,6 +219,13 @@ impl Hub {
         found
     }
 
+    /// Forgets who waits for a request of the server, or for a login.
+    pub(crate) fn forget(&self, wait: Wait) {
+        let wakers = self.lock().others.remove(&wait);
+        // Whatever dropping a waker runs, it runs without the lock.
+        drop(wakers);
+    }
+
     fn act<R>(
         &self,
         act: impl FnOnce(&mut Connection, Time) -> R,
@@ -252,6 +265,7 @@ impl Shared {
     /// Notes who waits. Returns the one that had to make room.
     fn register(&mut self, wait: Wait, waker: &Waker) -> Option<Waker> {
         let waiters = match wait {
+            Wait::Ask(_) | Wait::Listener(_) | Wait::Login(_) => self.others.entry(wait).or_default(),
             Wait::Link => &mut self.link,
             Wait::Response(_) => return None,
             Wait::Subscription(key) => self.readers.entry(key).or_default(),
@@ -268,6 +282,9 @@ impl Shared {
     fn collect(&mut self, clock: &dyn Clock, wakes: &mut Vec<Waker>) {
         while let Some(event) = self.connection.poll_event() {
             match event {
+                Event::Asked(key) => wakes.extend(self.others.remove(&Wait::Listener(key)).into_iter().flatten()),
+                Event::AskEnded(key) => wakes.extend(self.others.remove(&Wait::Ask(key)).into_iter().flatten()),
+                Event::Login(key) => wakes.extend(self.others.remove(&Wait::Login(key)).into_iter().flatten()),
                 Event::Closed | Event::Ready => wakes.append(&mut self.link),
                 Event::Readable(key) => wakes.extend(self.readers.remove(&key).into_iter().flatten()),
                 Event::Response(key) => wakes.extend(self.responses.remove(&key)),
@@ -371,10 +388,9 @@ impl Mailbox {
     }
 
     pub(crate) fn close(&mut self, hub: &Hub) {
-        let mut shared = hub.lock();
-        shared.connection.unsubscribe(self.key);
-        let wakers = shared.readers.remove(&self.key);
-        drop(shared);
+        // What the reader was asked and has not taken is refused now, and that has to be written.
+        hub.command(|connection, _| connection.unsubscribe(self.key));
+        let wakers = hub.lock().readers.remove(&self.key);
         drop(wakers);
     }
 }

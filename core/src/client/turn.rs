@@ -72,7 +72,7 @@ impl Turn {
     ) -> Result<Self, TurnError> {
         request.check().map_err(TurnError::Input)?;
         let has_remote_image = request.has_remote_image();
-        let TurnRequest { mut params, mut options, .. } = request;
+        let TurnRequest { mut params, mut options, asks_in_stream, .. } = request;
         params.thread_id = thread.clone();
         options.take_sandbox(&mut params);
         let request = Prepared::new(&params).map_err(TurnError::Start)?;
@@ -82,7 +82,11 @@ impl Turn {
                 return Err(TurnError::Input(InputError::RemoteImage));
             }
             let key = connection.enter_turn(now, thread.clone(), request, &options)?;
-            Ok::<_, TurnError>((key, with_events.then(|| connection.subscribe(Scope::Turn(key)))))
+            let events = with_events.then(|| connection.subscribe(Scope::Turn(key)));
+            if let Some(reader) = events {
+                connection.ask_reader(key, reader, asks_in_stream);
+            }
+            Ok::<_, TurnError>((key, events))
         })?;
         // From here on the turn is released on every way out.
         Ok(Self::of(session, key, thread, events))
@@ -159,8 +163,9 @@ impl Turn {
         let Some(events) = &self.inner.events else { return Poll::Ready(None) };
         let mut mailbox = events.lock().unwrap_or_else(PoisonError::into_inner);
         let found = mailbox.poll_next(&self.inner.session.hub, cx);
+        let reader = mailbox.key;
         drop(mailbox);
-        found.map(|event| event.map(Event::from))
+        found.map(|event| event.map(|event| Event::for_reader(event, &self.inner.session.hub, reader)))
     }
 
     /// A reader of its own, for what comes from now on.

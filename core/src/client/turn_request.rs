@@ -25,6 +25,7 @@ pub struct TurnRequest {
     pub(super) params: TurnStart,
     pub(super) options: TurnOptions,
     pub(super) fault: Option<InputError>,
+    pub(super) asks_in_stream: bool,
 }
 
 impl TurnRequest {
@@ -34,13 +35,22 @@ impl TurnRequest {
         let fault = input.check().err();
         let mut params = TurnStart::new("", input.items);
         params.tool_output = input.tool_output;
-        Self { params, options: TurnOptions::default(), fault }
+        Self { params, options: TurnOptions::default(), fault, asks_in_stream: false }
     }
 
     /// How long the turn may take from the call, a wait for the thread included. Past that it ends as timed out, the server
     /// is told to stop it, and the thread stays busy until it has. Without it, a turn may take for ever.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.options = self.options.deadline(deadline);
+        self
+    }
+
+    /// Has what the server asks in this turn, and in those of its sub-agents, come as
+    /// [`Event::Request`](super::Event::Request) from [`Turn::next`](super::Turn::next): whoever reads the turn answers. It
+    /// holds for approvals and questions, and for tools that have no handler. What is not taken before the last clone of the
+    /// turn is dropped is refused.
+    pub fn asks_in_stream(mut self) -> Self {
+        self.asks_in_stream = true;
         self
     }
 

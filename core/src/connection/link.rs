@@ -217,6 +217,9 @@ impl Connection {
         let mut client_info = ClientInfo::new(config.client_name.clone(), config.client_version.clone());
         client_info.title = config.client_title.clone();
         let mut capabilities = InitializeCapabilities::new().experimental_api(config.experimental_api);
+        if config.request_attestation {
+            capabilities = capabilities.request_attestation(true);
+        }
         if !config.opt_out_notifications.is_empty() {
             capabilities = capabilities.opt_out_notification_methods(config.opt_out_notifications.clone());
         }
@@ -373,6 +376,8 @@ impl Connection {
             let delivery = self.requests.delivery(key);
             self.settle_request(now, key, Err(Fault::Disconnected { delivery, cause: cause.clone() }));
         }
+        self.lose_asks(cause);
+        self.lose_logins(cause);
         self.lose_turns(cause);
     }
 }

@@ -40,9 +40,11 @@
 //! assert!(models.data.is_empty());
 //! ```
 
+mod asks;
 mod config;
 mod kin;
 mod link;
+mod logins;
 mod needs;
 mod propagation;
 mod refusals;
@@ -54,8 +56,10 @@ mod turns;
 mod watch;
 
 pub use crate::turn::TurnOptions;
+pub use asks::{AnswerError, AskEnd, AskKind, Asked, ListenFor, ListenerKey, NextAsk};
 pub use config::{Config, Limits, RestartPolicy, Timeouts};
 pub use link::{ServerInfo, Tried};
+pub use logins::{LoginEnd, LoginKey};
 pub use needs::Prepared;
 pub use propagation::TraceContext;
 pub use requests::RequestKey;
@@ -135,8 +139,14 @@ pub struct ServerRequestKey(u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
+    /// A request of the server can be fetched with [`Connection::next_ask`], or no more will come.
+    Asked(ListenerKey),
+    /// A request of the server is over.
+    AskEnded(ServerRequestKey),
     /// The connection is over, and everything that waited has its outcome. The last event.
     Closed,
+    /// A login that is waited for ended.
+    Login(LoginKey),
     /// The subscription has something to read, or its end.
     Readable(SubscriptionKey),
     /// The handshake succeeded.
@@ -163,8 +173,12 @@ pub struct Timeout {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum TimeoutReason {
+    /// A request of the server that was not answered.
+    Ask,
     /// The connection ends, whatever is still missing.
     Drain,
+    /// A login that is waited for.
+    Login,
     /// A request, the handshake included.
     Request,
     /// A turn, or the interrupt of one.
@@ -193,12 +207,20 @@ pub struct Counters {
     pub unknown_responses: u64,
     /// Requests of the server that were refused.
     pub refused: u64,
+    /// Requests of the server that came again.
+    pub replayed: u64,
+    /// Handlers of the application that failed or panicked.
+    pub handlers_failed: u64,
     /// Deltas that were merged into the one before.
     pub merged: u64,
     /// Deltas that were left out.
     pub left_out: u64,
     /// Records of the tap that found no room.
     pub tap_lost: u64,
+    /// Requests of the server that are open now, or over and still held.
+    pub asks: usize,
+    /// Logins that are waited for now.
+    pub logins: usize,
     /// Requests in the table now.
     pub requests: usize,
     /// Those of them that were sent and are not answered.
@@ -255,6 +277,9 @@ pub struct Connection {
     next_server_request: u64,
     /// What the server told of the settings of threads, and whose sandbox is to be restored.
     settings: settings::Settings,
+    /// The requests of the server that the application answers.
+    asks: asks::Asks,
+    logins: logins::Logins,
     events: VecDeque<Event>,
     diagnostics: VecDeque<Diagnostic>,
     counters: Counters,
@@ -315,6 +340,8 @@ impl Connection {
             time_wanted: BTreeMap::new(),
             next_server_request: 1,
             settings: settings::Settings::default(),
+            asks: asks::Asks::default(),
+            logins: logins::Logins::default(),
             events: VecDeque::new(),
             diagnostics: VecDeque::new(),
             counters: Counters::default(),
@@ -401,6 +428,8 @@ impl Connection {
         }
         self.send_restores(now);
         self.start_queued(now);
+        self.expire_asks(now);
+        self.expire_logins(now);
         self.handle_link_timeout(now);
     }
 }
@@ -450,7 +479,9 @@ impl Connection {
         let request = self.requests.next_due().map(|at| (at, TimeoutReason::Request));
         let turn = self.turn_timers.first().map(|(at, ..)| (*at, TimeoutReason::Turn));
         let drain = self.link.drains_until().map(|at| (at, TimeoutReason::Drain));
-        [request, turn, drain].into_iter().flatten().min().map(|(at, reason)| Timeout { at, reason })
+        let ask = self.next_ask_due().map(|at| (at, TimeoutReason::Ask));
+        let login = self.next_login_due().map(|at| (at, TimeoutReason::Login));
+        [request, turn, drain, ask, login].into_iter().flatten().min().map(|(at, reason)| Timeout { at, reason })
     }
 
     /// The next edge.
@@ -549,6 +580,7 @@ impl Connection {
     pub fn unsubscribe(&mut self, key: SubscriptionKey) {
         let Some(scope) = self.subscriptions.remove(&key) else { return };
         let mut offered = Vec::new();
+        self.leave_asks(key);
         if let Some(log) = self.log_of(&scope, false) {
             if let Scope::Turns(_) = scope {
                 while let Next::Event(event) = log.next(key) {
@@ -627,6 +659,8 @@ impl Connection {
         let turns: usize = self.turns.values().map(Turn::unread_bytes).sum();
         let threads: usize = self.threads.values().map(|entry| entry.log.bytes()).sum();
         Counters {
+            asks: self.open_asks(),
+            logins: self.open_logins(),
             requests: self.requests.len(),
             pending: self.requests.pending(),
             queued: self.requests.queued(),
@@ -684,7 +718,7 @@ impl Connection {
                 self.diagnose(DiagnosticKind::Oversized, head, length);
                 if let Some((method, id)) = Envelope::request_in_head(head) {
                     // Silence would stall its turn for ever.
-                    self.handle_server_request(id, method, None, &Keys::default());
+                    self.handle_server_request(now, id, method, None, &Keys::default());
                 }
                 if let Some(RpcId::Integer(id)) = Envelope::response_id_in_head(head) {
                     let limit = self.config.limits.max_line;
@@ -703,7 +737,7 @@ impl Connection {
                     self.handle_notification(now, line, &method, params, &keys, emitted_at_ms);
                 }
                 Message::Request { id, method, params, keys } => {
-                    self.handle_server_request(id, &method, params, &keys);
+                    self.handle_server_request(now, id, &method, params, &keys);
                 }
                 Message::Success { id: RpcId::Integer(id), result } => {
                     self.handle_response(now, id, Ok(result.into()), line);

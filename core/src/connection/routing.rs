@@ -4,20 +4,18 @@
 //! no thread, or to one that nobody here has to do with, goes to the connection. Events of a turn that the server has
 //! named before it answered our `turn/start` are parked with the thread until the answer comes.
 
-use super::{Connection, Counters, Event, Limits, ServerRequestKey, refusals};
+use super::{Connection, Counters, Event, Limits};
 use crate::{
-    envelope::{JsonText, Keys, RpcId},
-    error::RpcError,
+    envelope::{JsonText, Keys},
     id::{ThreadId, TurnId},
     time::Time,
-    turn::{Delta, DeltaKind, EventLog, Policy, RawEvent, RawNotification, Refused, SubscriptionKey, TurnKey},
+    turn::{Delta, DeltaKind, EventLog, Policy, RawEvent, RawNotification, SubscriptionKey, TurnKey},
 };
 use alloc::{boxed::Box, collections::VecDeque, string::String};
 use bytes::Bytes;
-use serde_json::value::RawValue;
 
 /// How many requests for the time of day may be open. Whoever drives the connection answers each at once.
-const MAX_TIME_WANTED: usize = 64;
+pub(super) const MAX_TIME_WANTED: usize = 64;
 
 /// The first server whose turns name the turn that they belong to.
 const ROOTS_SINCE: &str = "0.163.0";
@@ -67,7 +65,7 @@ struct Parked {
 
 enum What {
     Line(Box<[u8]>),
-    Refused(Refused),
+    Event(RawEvent),
 }
 
 /// What is parked where room is short.
@@ -87,7 +85,7 @@ impl ThreadEntry {
     fn park(&mut self, turn: &str, worth: Worth, limits: &Limits, what: What) {
         let line = match &what {
             What::Line(line) => line.len(),
-            What::Refused(refused) => refused.notification.params.len(),
+            What::Event(event) => event.size(),
         };
         let (count, bytes) = (self.parked.len(), self.parked_bytes.saturating_add(line));
         let is_full = count >= limits.max_parked_events || bytes > limits.max_unread_bytes / 2;
@@ -129,6 +127,10 @@ impl Connection {
         emitted_at_ms: Option<i64>,
     ) {
         let message = Incoming { method, kind: DeltaKind::of_method(method), params, keys, emitted_at_ms };
+        if message.kind.is_none() {
+            self.watch_for_asks(method, params, keys);
+            self.watch_for_logins(method, params);
+        }
         let policy = self.policy();
         // A piece of text begins and ends nothing.
         if message.kind.is_none() {
@@ -288,7 +290,12 @@ impl Connection {
                 gap.take().into_iter().for_each(|gap| self.push_to_turn(key, gap));
             }
             match what {
-                What::Refused(refused) => self.push_to_turn(key, RawEvent::Refused(refused)),
+                What::Event(event) => {
+                    if let RawEvent::Asked(asked) = &event {
+                        self.offer_parked(asked.key, key);
+                    }
+                    self.push_to_turn(key, event);
+                }
                 What::Line(line) => {
                     let Ok(envelope) = crate::envelope::Envelope::parse(&line) else { continue };
                     let crate::envelope::Message::Notification { method, params, keys } = envelope.message else {
@@ -301,6 +308,7 @@ impl Connection {
             }
         }
         gap.into_iter().for_each(|gap| self.push_to_turn(key, gap));
+        self.unpark_asks(&thread);
     }
 
     /// Forgets what was parked for a turn that will not be named.
@@ -308,59 +316,30 @@ impl Connection {
         if let Some(entry) = self.threads.get_mut(thread) {
             drop(entry.unpark());
         }
+        self.unpark_asks(thread);
     }
 
-    pub(super) fn handle_server_request(
-        &mut self,
-        id: RpcId,
-        method: &str,
-        params: Option<&RawValue>,
-        keys: &Keys<'_>,
-    ) {
-        match refusals::refusal(method) {
-            refusals::Refusal::Time if self.time_wanted.len() >= MAX_TIME_WANTED => {
-                self.answer::<()>(&id, &Err(RpcError::new(-32603, "too many requests for the time of day are open")));
-            }
-            refusals::Refusal::Time => {
-                let key = ServerRequestKey(self.next_server_request);
-                self.next_server_request += 1;
-                self.time_wanted.insert(key, id);
-                self.events.push_back(Event::TimeWanted(key));
-                return;
-            }
-            refusals::Refusal::Error(error) => self.answer::<()>(&id, &Err(error)),
-            refusals::Refusal::Result(result) => {
-                if let Ok(result) = serde_json::from_str::<&RawValue>(result) {
-                    self.answer(&id, &Ok(result));
-                }
-            }
-        }
-        self.counters.refused += 1;
-        let params = params.map(JsonText::from);
-        let message = Incoming { method, kind: None, params, keys, emitted_at_ms: None };
-        let thread = keys.thread().map(ThreadId::from);
-        let refused = Refused { id, notification: message.raw(thread, keys.turn().map(TurnId::from)) };
+    /// Shows an event to whoever listens to its turn and its thread, or to the connection if it has nothing to do with
+    /// either. Says whether the turn has it, or will have it once it is named.
+    pub(super) fn show(&mut self, thread: Option<&ThreadId>, turn: Option<&TurnId>, event: RawEvent) -> bool {
         let policy = self.policy();
-        if let Some(thread) = keys.thread().filter(|_| self.kin.is_followed()) {
-            self.offer_to_trees(thread, RawEvent::Refused(refused.clone()));
+        if let Some(thread) = thread.filter(|_| self.kin.is_followed()) {
+            self.offer_to_trees(thread.as_str(), event.clone());
         }
-        let Some(entry) = keys.thread().and_then(|thread| self.threads.get_mut(thread)) else {
-            let event = RawEvent::Refused(refused);
+        let Some(entry) = thread.and_then(|thread| self.threads.get_mut(thread)) else {
             push(&mut self.log, event, policy, &mut self.events, &mut self.counters);
-            return;
+            return false;
         };
         if !entry.log.is_unheard() {
-            let event = RawEvent::Refused(refused.clone());
-            push(&mut entry.log, event, policy, &mut self.events, &mut self.counters);
+            push(&mut entry.log, event.clone(), policy, &mut self.events, &mut self.counters);
         }
-        let (Some(key), Some(named)) = (entry.live, keys.turn()) else { return };
+        let (Some(key), Some(named)) = (entry.live, turn) else { return false };
         match self.turns.get(&key).map(|turn| turn.id.as_ref()) {
-            Some(Some(id)) if id == named => self.push_to_turn(key, RawEvent::Refused(refused)),
-            Some(None) => {
-                entry.park(named, Worth::Any, &self.config.limits, What::Refused(refused));
-            }
-            _ => {}
+            Some(Some(id)) if id == named => self.push_to_turn(key, event),
+            Some(None) => entry.park(named.as_str(), Worth::Any, &self.config.limits, What::Event(event)),
+            _ => return false,
         }
+        true
     }
 
     pub(super) fn push_to_turn(&mut self, key: TurnKey, event: RawEvent) {
@@ -400,12 +379,12 @@ impl Connection {
 }
 
 /// A notification or request on its way to whoever it is for.
-struct Incoming<'a> {
-    method: &'a str,
-    kind: Option<DeltaKind>,
-    params: Option<JsonText<'a>>,
-    keys: &'a Keys<'a>,
-    emitted_at_ms: Option<i64>,
+pub(super) struct Incoming<'a> {
+    pub(super) method: &'a str,
+    pub(super) kind: Option<DeltaKind>,
+    pub(super) params: Option<JsonText<'a>>,
+    pub(super) keys: &'a Keys<'a>,
+    pub(super) emitted_at_ms: Option<i64>,
 }
 
 impl Incoming<'_> {
@@ -429,7 +408,7 @@ impl Incoming<'_> {
         }
     }
 
-    fn raw(&self, thread: Option<ThreadId>, turn: Option<TurnId>) -> RawNotification {
+    pub(super) fn raw(&self, thread: Option<ThreadId>, turn: Option<TurnId>) -> RawNotification {
         RawNotification {
             method: self.method.into(),
             params: self.params.map_or_else(Bytes::new, |params| Bytes::copy_from_slice(params.as_bytes())),

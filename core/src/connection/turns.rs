@@ -415,6 +415,9 @@ impl Connection {
         }
         if is_over_for_server {
             self.sandbox_over(&thread);
+            if let Some(id) = self.turns.get(&key).and_then(|turn| turn.id.clone()) {
+                self.end_asks_of_turn(thread.as_str(), id.as_str());
+            }
             if let Some(entry) = self.threads.get_mut(&thread) {
                 if entry.live == Some(key) {
                     entry.live = None;
@@ -671,6 +674,7 @@ impl Connection {
     fn prune_turn(&mut self, key: TurnKey) {
         if self.turns.get(&key).is_some_and(|turn| !turn.is_held() && turn.is_over_for_server) {
             self.turns.remove(&key);
+            self.asks.forget_turn(key);
         }
     }
 

@@ -530,7 +530,7 @@ impl Replay {
                         self.tell(ReplayedEvent::Closed(cause));
                     }
                 }
-                Event::Turn(_) | Event::TimeWanted(_) => {}
+                Event::Asked(_) | Event::AskEnded(_) | Event::Login(_) | Event::TimeWanted(_) | Event::Turn(_) => {}
             }
         }
         for turn in 0..self.turns.len() {

@@ -1,6 +1,7 @@
 //! What a turn, a thread or a connection has to tell, before anybody asks for its type.
 
 use crate::{
+    connection::{AskEnd, Asked},
     envelope::RpcId,
     id::{ItemId, ThreadId, TurnId},
     json::Json,
@@ -15,6 +16,10 @@ use core::fmt;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum RawEvent {
+    /// The server asks something that somebody here may answer.
+    Asked(Box<Asked>),
+    /// What the server asked was answered, or is closed. A refusal is [`Refused`](Self::Refused).
+    AskEnded(Box<Asked>, AskEnd),
     /// A piece of text of an item that is being written.
     Delta(Delta),
     /// Something about the connection that its owner may want to know.
@@ -36,6 +41,7 @@ impl RawEvent {
     #[must_use]
     pub fn thread(&self) -> Option<&ThreadId> {
         match self {
+            Self::Asked(asked) | Self::AskEnded(asked, _) => asked.request.thread.as_ref(),
             Self::Delta(delta) => Some(&delta.thread),
             Self::Notification(notification) => notification.thread.as_ref(),
             Self::Refused(refused) => refused.notification.thread.as_ref(),
@@ -49,7 +55,7 @@ impl RawEvent {
     pub fn is_best_effort(&self) -> bool {
         match self {
             Self::Delta(_) | Self::Diagnostic(_) | Self::Gap(_) => true,
-            Self::Ended(_) | Self::Refused(_) | Self::Turn(_) => false,
+            Self::Asked(_) | Self::AskEnded(..) | Self::Ended(_) | Self::Refused(_) | Self::Turn(_) => false,
             Self::Notification(notification) => !matches!(
                 &*notification.method,
                 "error"
@@ -76,6 +82,10 @@ impl RawEvent {
             Self::Diagnostic(diagnostic) => diagnostic.head.len(),
             Self::Notification(notification) => notification.method.len() + notification.params.len(),
             Self::Refused(refused) => refused.notification.method.len() + refused.notification.params.len(),
+            Self::Asked(asked) | Self::AskEnded(asked, _) => {
+                let changes = asked.changes.as_ref().map_or(0, |changes| changes.as_str().len());
+                asked.request.method.len() + asked.request.params.len() + changes
+            }
             Self::Ended(_) | Self::Gap(_) | Self::Turn(_) => 0,
         }
     }
@@ -240,6 +250,36 @@ pub struct Refused {
     pub id: RpcId,
     /// The request: method, params, thread and turn.
     pub notification: RawNotification,
+    /// Why it was refused.
+    pub why: RefusedWhy,
+}
+
+/// Why a request of the server was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RefusedWhy {
+    /// Nobody answered in time.
+    Deadline,
+    /// The handler that was to answer failed, or panicked.
+    HandlerFailed,
+    /// Nobody here answers requests of its kind.
+    NobodyAsked,
+    /// Too many are open; see `Limits::max_asks`.
+    TooMany,
+    /// Whoever was asked left without an answer.
+    Unhandled,
+}
+
+impl fmt::Display for RefusedWhy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Deadline => "nobody answered in time",
+            Self::HandlerFailed => "its handler failed",
+            Self::NobodyAsked => "nobody here answers such requests",
+            Self::TooMany => "too many are open",
+            Self::Unhandled => "whoever was asked left without an answer",
+        })
+    }
 }
 
 /// Something that the connection met and went on from.
@@ -266,6 +306,8 @@ impl fmt::Debug for Diagnostic {
 pub enum DiagnosticKind {
     /// A second answer to one request.
     DuplicateResponse,
+    /// A handler of the application failed or panicked. The head is the method that it was to answer.
+    HandlerFailed,
     /// The answer to a request whose deadline had passed, or that nobody waits for any more.
     LateResponse,
     /// A line that looks like JSON and is not, or is no message.

@@ -43,7 +43,7 @@ mod steer;
 pub mod table;
 mod written;
 
-pub use event::{Delta, DeltaKind, Diagnostic, DiagnosticKind, RawEvent, RawNotification, Refused};
+pub use event::{Delta, DeltaKind, Diagnostic, DiagnosticKind, RawEvent, RawNotification, Refused, RefusedWhy};
 pub use input::{InputError, MAX_INPUT_CHARS};
 pub use log::{Next, SubscriptionKey};
 pub use options::{DropPolicy, TurnOptions, WhenBusy};

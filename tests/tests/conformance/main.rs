@@ -26,6 +26,17 @@ mod on_threads {
             $call
         };
     }
+    macro_rules! handler {
+        ([$($shared:ident),*] |$request:ident| $body:expr) => {{
+            $(let $shared = $shared.clone();)*
+            move |$request| $body
+        }};
+    }
+    macro_rules! serve {
+        ($codex:expr, $handlers:expr) => {
+            $codex.serve($handlers)
+        };
+    }
     macro_rules! go {
         ([$($shared:ident),*] $body:expr) => {{
             $(let $shared = $shared.clone();)*
@@ -78,6 +89,20 @@ mod on_tokio {
     macro_rules! wait {
         ($call:expr) => {
             $call.await
+        };
+    }
+    macro_rules! handler {
+        ([$($shared:ident),*] |$request:ident| $body:expr) => {{
+            $(let $shared = $shared.clone();)*
+            move |$request| {
+                $(let $shared = $shared.clone();)*
+                async move { $body }
+            }
+        }};
+    }
+    macro_rules! serve {
+        ($codex:expr, $handlers:expr) => {
+            crate::support::OnDrop(Some(tokio::spawn($codex.serve($handlers))), |task| task.abort())
         };
     }
     macro_rules! go {
@@ -137,6 +162,20 @@ mod on_smol {
     macro_rules! wait {
         ($call:expr) => {
             $call.await
+        };
+    }
+    macro_rules! handler {
+        ([$($shared:ident),*] |$request:ident| $body:expr) => {{
+            $(let $shared = $shared.clone();)*
+            move |$request| {
+                $(let $shared = $shared.clone();)*
+                async move { $body }
+            }
+        }};
+    }
+    macro_rules! serve {
+        ($codex:expr, $handlers:expr) => {
+            smol::spawn($codex.serve($handlers))
         };
     }
     macro_rules! go {

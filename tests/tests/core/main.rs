@@ -2,6 +2,7 @@
 
 #![allow(missing_docs, reason = "a test suite documents itself by the names of its tests")]
 
+mod asks;
 #[path = "../cut/mod.rs"]
 mod cut;
 mod cuts;
@@ -9,6 +10,7 @@ mod framing;
 mod handshake;
 mod kin;
 mod lab;
+mod logins;
 mod loss;
 mod record;
 mod requests;
