@@ -11,6 +11,7 @@
 mod cut;
 #[macro_use]
 mod support;
+mod endings;
 mod executors;
 mod feed;
 mod handles;
