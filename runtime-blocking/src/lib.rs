@@ -32,7 +32,7 @@ pub mod process;
 mod transport;
 mod wait;
 
-pub use client::{Codex, Events, Thread, Turn};
+pub use client::{Codex, Events, Thread, Tree, Turn};
 pub use turnwire_core::{self as core, exports::*};
 
 use launcher::{Servers, Started};

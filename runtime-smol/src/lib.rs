@@ -27,7 +27,7 @@ mod transport;
 
 pub use turnwire_core::{
     self as core,
-    client::{Codex, Events, Thread, Turn},
+    client::{Codex, Events, Thread, Tree, Turn},
     exports::*,
 };
 

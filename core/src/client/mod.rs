@@ -14,6 +14,7 @@ mod hub;
 mod restart;
 mod session;
 mod thread;
+mod tree;
 mod turn;
 
 pub use codex::{Codex, connect, connect_with_clock};
@@ -21,6 +22,7 @@ pub use connector::{Connector, Launch, connect_lazily};
 pub use event::{Event, Events, ItemEvent, UsageEvent};
 pub use hub::Generation;
 pub use thread::Thread;
+pub use tree::{Tree, TreeEvent};
 pub use turn::{Input, Turn, TurnRequest};
 
 pub(crate) use hub::Hub;

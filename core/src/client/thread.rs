@@ -22,6 +22,10 @@ impl Thread {
         Self { session, id }
     }
 
+    pub(crate) fn session(&self) -> &Arc<Session> {
+        &self.session
+    }
+
     /// The server's name for it.
     #[must_use]
     pub fn id(&self) -> &ThreadId {

@@ -152,6 +152,8 @@ pub struct Limits {
     /// a gap says how much. The beginnings and ends of items and turns, token counts, errors and refusals are always kept:
     /// they are bounded by what the agent does.
     pub max_unread_bytes: usize,
+    /// Of how many threads of sub-agents it is remembered whose they are. Past that, the oldest is forgotten.
+    pub max_known_children: usize,
     /// How many diagnostics are remembered.
     pub max_diagnostics: usize,
     /// How many bytes of answers may wait for a server that does not read. Past that, the connection ends.
@@ -167,6 +169,7 @@ impl Default for Limits {
             max_parked_events: 4096,
             merge_after: Some(64),
             max_unread_bytes: 64 * 1024 * 1024,
+            max_known_children: 4096,
             max_diagnostics: 64,
             max_unsent_bytes: 64 * 1024 * 1024,
         }

@@ -347,6 +347,7 @@ impl Connection {
         let events = &mut self.events;
         let mut tell = |key| events.push_back(Event::Readable(key));
         self.log.finish(&mut tell);
+        self.kin.finish();
         for key in self.subscriptions.keys() {
             tell(*key);
         }

@@ -41,6 +41,7 @@
 //! ```
 
 mod config;
+mod kin;
 mod link;
 mod needs;
 mod refusals;
@@ -220,6 +221,7 @@ pub struct Connection {
     next_subscription: u64,
     /// What belongs to no thread that anybody here has to do with.
     log: EventLog,
+    kin: kin::Kin,
     /// The requests that were made before the server's version was known, and what they need.
     unchecked: Vec<(RequestKey, Vec<needs::Need>)>,
     /// What is known of the process of a connection that is not ending.
@@ -269,6 +271,7 @@ impl Connection {
             subscriptions: BTreeMap::new(),
             next_subscription: 1,
             log: EventLog::default(),
+            kin: kin::Kin::default(),
             unchecked: Vec::new(),
             evidence: None,
             time_wanted: BTreeMap::new(),
@@ -484,9 +487,7 @@ impl Connection {
         if let Some(log) = self.log_of(&scope, false) {
             log.unsubscribe(key);
         }
-        if let Scope::Thread(thread) = scope {
-            self.prune_thread(thread.as_str());
-        }
+        self.prune_scope(&scope);
     }
 
     /// The next event of a subscription.
@@ -541,7 +542,7 @@ impl Connection {
             turns: self.turns.len(),
             threads: self.threads.len(),
             subscriptions: self.subscriptions.len(),
-            unread_bytes: self.log.bytes() + turns + threads,
+            unread_bytes: self.log.bytes() + self.kin.bytes() + turns + threads,
             ..self.counters
         }
     }

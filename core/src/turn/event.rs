@@ -29,6 +29,17 @@ pub enum RawEvent {
 }
 
 impl RawEvent {
+    /// The thread it belongs to, if it says so.
+    #[must_use]
+    pub fn thread(&self) -> Option<&ThreadId> {
+        match self {
+            Self::Delta(delta) => Some(&delta.thread),
+            Self::Notification(notification) => notification.thread.as_ref(),
+            Self::Refused(refused) => refused.notification.thread.as_ref(),
+            Self::Diagnostic(_) | Self::Ended(_) | Self::Gap(_) => None,
+        }
+    }
+
     /// Whether it may be left out when memory is short: whatever is neither a beginning nor an end, nor an error, nor a
     /// request.
     #[must_use]

@@ -28,6 +28,10 @@ mod threads {
     use super::*;
     include!("scripted/threads.rs");
 }
+mod tree {
+    use super::*;
+    include!("scripted/tree.rs");
+}
 mod turns {
     use super::*;
     include!("scripted/turns.rs");
@@ -53,6 +57,10 @@ mod real {
     mod threads {
         use super::*;
         include!("real/threads.rs");
+    }
+    mod tree {
+        use super::*;
+        include!("real/tree.rs");
     }
     mod turns {
         use super::*;

@@ -7,6 +7,7 @@ mod cut;
 mod cuts;
 mod framing;
 mod handshake;
+mod kin;
 mod lab;
 mod loss;
 mod requests;
