@@ -334,7 +334,9 @@ impl Mailbox {
     pub(crate) fn poll_next(&mut self, hub: &Hub, cx: &Context<'_>) -> Poll<Option<RawEvent>> {
         if self.taken.is_empty() && !self.finished {
             let Self { key, taken, finished } = self;
+            let mut is_idle = false;
             let filled = hub.poll(cx, Wait::Subscription(*key), |connection| {
+                is_idle = connection.is_idle();
                 while taken.len() < BATCH {
                     match connection.next_event(*key) {
                         Next::Event(event) => taken.push_back(event),
@@ -350,7 +352,9 @@ impl Mailbox {
             });
             if filled.is_pending() {
                 // Nothing will ever come of a server that nobody starts.
-                hub.begin();
+                if is_idle {
+                    hub.begin();
+                }
                 return Poll::Pending;
             }
         }

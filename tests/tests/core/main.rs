@@ -12,4 +12,5 @@ mod lab;
 mod loss;
 mod requests;
 mod routing;
+mod sessions;
 mod turns;
