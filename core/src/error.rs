@@ -179,8 +179,11 @@ impl fmt::Display for Disconnect {
             if exit.status.is_some() {
                 write!(f, "; its process: {exit}")?;
             }
-            // The last line is nearly always the one that explains; the whole tail is in `stderr_tail`.
-            if let Some(line) = exit.stderr_tail().lines().map(str::trim).rfind(|line| !line.is_empty()) {
+            // The last line is nearly always the one that explains; the whole tail is in `stderr_tail`. What was written
+            // before the last message has nothing to do with the end, as a rule.
+            let said =
+                [exit.stderr_since_output(), exit.stderr_tail()].into_iter().find(|text| !text.trim().is_empty());
+            if let Some(line) = said.unwrap_or_default().lines().map(str::trim).rfind(|line| !line.is_empty()) {
                 write!(f, "; its last line on stderr: {}", cut(line, 240))?;
             }
         }

@@ -27,6 +27,7 @@
 
 mod client;
 mod launcher;
+pub mod pinned;
 pub mod process;
 mod transport;
 mod wait;

@@ -205,6 +205,9 @@ impl Transport for ThreadTransport {
         state.bytes -= count;
         drop(guard);
         self.input.thread.notify_one();
+        if let Some(owner) = &self.owner {
+            owner.note_output();
+        }
         Poll::Ready(Ok(count))
     }
 

@@ -369,13 +369,17 @@ impl Mailbox {
     pub(crate) fn poll_next(&mut self, hub: &Hub, cx: &Context<'_>) -> Poll<Option<RawEvent>> {
         if self.taken.is_empty() && !self.finished {
             let Self { key, taken, finished } = self;
+            let mut is_idle = false;
             let filled = hub.poll(cx, Wait::Subscription(*key), |connection| {
+                is_idle = connection.is_idle();
                 *finished = connection.take_events(*key, taken);
                 if taken.is_empty() && !*finished { Poll::Pending } else { Poll::Ready(()) }
             });
             if filled.is_pending() {
                 // Nothing will ever come of a server that nobody starts.
-                hub.begin();
+                if is_idle {
+                    hub.begin();
+                }
                 return Poll::Pending;
             }
         }

@@ -42,7 +42,7 @@
 //!   returning from `main`. A server that heeds the end of its stdin ends all the same, as that pipe closes too.
 //! - A terminal's Ctrl-C goes to the foreground group and so does not reach the server by itself.
 //! - Where there are no process groups (Windows), the end is found by asking every 20 ms, there is no terminate rung, and
-//!   a kill ends the one process only. That part compiles; it is not tested.
+//!   a kill ends the one process only. That part was never built on Windows.
 
 mod home;
 mod owner;

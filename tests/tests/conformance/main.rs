@@ -6,11 +6,13 @@
 
 #![allow(missing_docs, reason = "a test suite documents itself by the names of its tests")]
 #![allow(unused_macros, unused_imports, reason = "not every file of scenarios needs every macro and name")]
+#![allow(unused_braces, reason = "what is a block for one runtime is an argument for another")]
 
 #[path = "../cut/mod.rs"]
 mod cut;
 #[macro_use]
 mod support;
+mod endings;
 mod executors;
 mod feed;
 mod handles;

@@ -8,6 +8,10 @@ mod cuts {
     use super::*;
     include!("scripted/cuts.rs");
 }
+mod faults {
+    use super::*;
+    include!("scripted/faults.rs");
+}
 mod accounts {
     use super::*;
     include!("scripted/accounts.rs");

@@ -113,6 +113,16 @@ impl RealServer {
         ThreadStart::new()
     }
 
+    /// The servers themselves: those of the processes that this one started.
+    pub(crate) fn servers(&self) -> Vec<String> {
+        let is_child = |pid: &String| {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            let parent = stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1)).map(str::to_owned);
+            parent == Some(std::process::id().to_string())
+        };
+        self.processes().into_iter().filter(is_child).collect()
+    }
+
     /// The processes that run with this server's home.
     pub(crate) fn processes(&self) -> Vec<String> {
         processes_with(&format!("CODEX_HOME={}", self.home.codex_home().display()))

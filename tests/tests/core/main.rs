@@ -16,5 +16,6 @@ mod record;
 mod requests;
 mod routing;
 mod sandbox;
+mod sessions;
 mod turn_options;
 mod turns;
