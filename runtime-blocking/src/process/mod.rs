@@ -126,6 +126,7 @@ pub fn spawn(command: &Command) -> Result<Process, LaunchError> {
         sys::end_now(&mut child);
         return Err(spawn_error(path, &io::Error::other("the child came without its pipes")));
     };
+    sys::widen(&stdout);
     match Owner::start(child, stderr, command) {
         Ok(owner) => Ok(Process { stdin, stdout, owner }),
         Err(e) => Err(spawn_error(path, &e)),
