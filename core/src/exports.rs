@@ -12,7 +12,7 @@ pub use crate::{
     launch::{CloseLadder, Command, Environment, ExitReport, ExitStatus, Forced, LaunchError},
     protocol,
     turn::{
-        Delta, DeltaKind, Diagnostic, DiagnosticKind, InterruptOutcome, RawNotification, Refused, State, TurnResult,
-        TurnUsage,
+        Delta, DeltaKind, DeltaOrigin, Diagnostic, DiagnosticKind, InterruptOutcome, RawNotification, Refused, State,
+        TurnResult, TurnUsage,
     },
 };

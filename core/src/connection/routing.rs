@@ -10,9 +10,11 @@ use crate::{
     error::RpcError,
     id::{ThreadId, TurnId},
     time::Time,
-    turn::{Delta, DeltaKind, EventLog, Policy, RawEvent, RawNotification, Refused, SubscriptionKey, TurnKey},
+    turn::{
+        Delta, DeltaKind, DeltaOrigin, EventLog, Policy, RawEvent, RawNotification, Refused, SubscriptionKey, TurnKey,
+    },
 };
-use alloc::{boxed::Box, collections::VecDeque, string::String};
+use alloc::{boxed::Box, collections::VecDeque, string::String, sync::Arc};
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
@@ -119,7 +121,7 @@ impl Connection {
         let policy = self.policy();
         let Some(entry) = keys.thread().and_then(|thread| self.threads.get_mut(thread)) else {
             if !self.log.is_unheard() {
-                let event = message.event(keys.thread().map(ThreadId::from), keys.turn().map(TurnId::from), None);
+                let event = message.event(None, || message.ids());
                 push(&mut self.log, event, policy, &mut self.events, &mut self.counters);
             }
             return;
@@ -133,7 +135,7 @@ impl Connection {
             entry.in_doubt = false;
         }
         if !entry.log.is_unheard() {
-            let event = message.event(keys.thread().map(ThreadId::from), keys.turn().map(TurnId::from), None);
+            let event = message.event(None, || message.ids());
             push(&mut entry.log, event, policy, &mut self.events, &mut self.counters);
         }
         match (entry.live, keys.thread()) {
@@ -179,12 +181,12 @@ impl Connection {
         }
         let is_end = kind.is_none() && method == "turn/completed";
         // Of an item that adds to its text there is nothing more to collect than that it was seen.
-        let item = kind.and(keys.delta.as_ref()).and(keys.item()).map(|item| turn.intern_item(item));
-        if let (false, None, Some(params)) = (is_end, &item, params) {
+        let origin = kind.and(keys.delta.as_ref()).and(keys.item()).and_then(|item| turn.origin_of(item));
+        if let (false, None, Some(params)) = (is_end, &origin, params) {
             turn.collect(method, keys.item(), params);
         }
         if !turn.log.is_unheard() {
-            let event = message.event(Some(turn.thread.clone()), turn.id.clone(), item);
+            let event = message.event(origin, || (Some(turn.thread.clone()), turn.id.clone()));
             push(&mut turn.log, event, policy, &mut self.events, &mut self.counters);
         }
         if turn.is_unmoved_by_evidence() && !is_end {
@@ -332,24 +334,36 @@ struct Incoming<'a> {
 }
 
 impl Incoming<'_> {
-    /// The event that it is. A delta with nothing but the known members is taken apart here, in the pass that was made
-    /// anyway; all else stays as it came.
-    fn event(&self, thread: Option<ThreadId>, turn: Option<TurnId>, item: Option<crate::id::ItemId>) -> RawEvent {
+    /// The event that it is. A delta is taken apart here, in the pass that was made anyway; all else stays as it came.
+    fn event(
+        &self,
+        origin: Option<Arc<DeltaOrigin>>,
+        ids: impl FnOnce() -> (Option<ThreadId>, Option<TurnId>),
+    ) -> RawEvent {
         let keys = self.keys;
-        let item = item.or_else(|| self.kind.and(keys.item()).map(Into::into));
-        match (self.kind, thread, turn, item, &keys.delta) {
-            (Some(kind), Some(thread), Some(turn), Some(item), Some(text)) => RawEvent::Delta(Delta {
-                kind,
-                thread,
-                turn,
-                item,
-                index: keys.index,
-                text: String::from(&**text),
-                merged: 0,
-                raw: if keys.has_others { self.params.map(Into::into) } else { None },
-            }),
-            (_, thread, turn, ..) => RawEvent::Notification(self.raw(thread, turn)),
+        if let (Some(kind), Some(text)) = (self.kind, &keys.delta) {
+            if let Some(origin) = origin.or_else(|| self.origin().map(Arc::new)) {
+                return RawEvent::Delta(Delta {
+                    kind,
+                    origin,
+                    index: keys.index,
+                    text: String::from(&**text),
+                    merged: 0,
+                    raw: if keys.has_others { self.params.map(Into::into) } else { None },
+                });
+            }
         }
+        let (thread, turn) = ids();
+        RawEvent::Notification(self.raw(thread, turn))
+    }
+
+    fn origin(&self) -> Option<DeltaOrigin> {
+        let (thread, turn, item) = (self.keys.thread()?, self.keys.turn()?, self.keys.item()?);
+        Some(DeltaOrigin { thread: thread.into(), turn: turn.into(), item: item.into() })
+    }
+
+    fn ids(&self) -> (Option<ThreadId>, Option<TurnId>) {
+        (self.keys.thread().map(ThreadId::from), self.keys.turn().map(TurnId::from))
     }
 
     fn raw(&self, thread: Option<ThreadId>, turn: Option<TurnId>) -> RawNotification {
