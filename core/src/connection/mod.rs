@@ -41,6 +41,7 @@
 //! ```
 
 mod config;
+mod kin;
 mod link;
 mod needs;
 mod refusals;
@@ -48,8 +49,8 @@ mod requests;
 mod routing;
 mod turns;
 
-pub use config::{Config, Limits, Timeouts};
-pub use link::ServerInfo;
+pub use config::{Config, Limits, RestartPolicy, Timeouts};
+pub use link::{ServerInfo, Tried};
 pub use needs::Prepared;
 pub use requests::RequestKey;
 pub use routing::Scope;
@@ -203,6 +204,8 @@ pub struct Counters {
 pub struct Connection {
     config: Config,
     link: Link,
+    /// The generation of this connection and the one that stands in for it. Set only when it is over.
+    superseded: Option<(u64, u64)>,
     server: Option<ServerInfo>,
     framer: Framer,
     /// Set but while it reads.
@@ -221,6 +224,7 @@ pub struct Connection {
     next_subscription: u64,
     /// What belongs to no thread that anybody here has to do with.
     log: EventLog,
+    kin: kin::Kin,
     /// The requests that were made before the server's version was known, and what they need.
     unchecked: Vec<(RequestKey, Vec<needs::Need>)>,
     /// What is known of the process of a connection that is not ending.
@@ -247,10 +251,19 @@ impl Connection {
     /// A connection that begins with its handshake.
     #[must_use]
     pub fn new(now: Time, config: Config) -> Self {
-        let mut connection = Self {
+        let mut connection = Self { link: Link::Connecting, ..Self::unstarted(config) };
+        connection.initialize(now);
+        connection
+    }
+
+    /// A connection without a server yet. What is asked of it waits until somebody [begins](Self::begin) it.
+    #[must_use]
+    pub fn unstarted(config: Config) -> Self {
+        Self {
             framer: Framer::new(config.limits.max_line),
             reader: None,
-            link: Link::Connecting,
+            link: Link::Idle,
+            superseded: None,
             server: None,
             requests: Requests::new(),
             answers: VecDeque::new(),
@@ -262,6 +275,7 @@ impl Connection {
             subscriptions: BTreeMap::new(),
             next_subscription: 1,
             log: EventLog::default(),
+            kin: kin::Kin::default(),
             unchecked: Vec::new(),
             evidence: None,
             time_wanted: BTreeMap::new(),
@@ -270,9 +284,7 @@ impl Connection {
             diagnostics: VecDeque::new(),
             counters: Counters::default(),
             config,
-        };
-        connection.initialize(now);
-        connection
+        }
     }
 
     /// Takes bytes that the server wrote, cut anywhere.
@@ -430,8 +442,8 @@ impl Connection {
             method: &'a str,
             params: &'a P,
         }
-        if let Some(cause) = self.link.cause() {
-            return Err(CallError::new(String::from(method), Fault::disconnected_before(cause)));
+        if let Some(fault) = self.refusal() {
+            return Err(CallError::new(String::from(method), fault));
         }
         let line = serde_json::to_vec(&Line { method, params });
         let line =
@@ -479,9 +491,7 @@ impl Connection {
         if let Some(log) = self.log_of(&scope, false) {
             log.unsubscribe(key);
         }
-        if let Scope::Thread(thread) = scope {
-            self.prune_thread(thread.as_str());
-        }
+        self.prune_scope(&scope);
     }
 
     /// The next event of a subscription.
@@ -554,7 +564,7 @@ impl Connection {
             turns: self.turns.len(),
             threads: self.threads.len(),
             subscriptions: self.subscriptions.len(),
-            unread_bytes: self.log.bytes() + turns + threads,
+            unread_bytes: self.log.bytes() + self.kin.bytes() + turns + threads,
             ..self.counters
         }
     }
@@ -694,8 +704,8 @@ impl Connection {
         purpose: Purpose,
         lane: Lane,
     ) -> Result<RequestKey, CallError> {
-        if let Some(cause) = self.link.cause() {
-            return Err(CallError::new(request.method, Fault::disconnected_before(cause)));
+        if let Some(fault) = self.refusal() {
+            return Err(CallError::new(request.method, fault));
         }
         self.check(&request)?;
         let limit = self.config.limits.max_queued_requests;

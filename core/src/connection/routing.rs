@@ -29,6 +29,8 @@ pub enum Scope {
     Connection,
     /// Everything about a thread, its turns included, whoever started them.
     Thread(ThreadId),
+    /// The same about a thread and those of all sub-agents below it.
+    Tree(ThreadId),
     /// One turn that was started here.
     Turn(TurnKey),
 }
@@ -100,6 +102,11 @@ impl ThreadEntry {
         self.parked.push_back(Parked { turn: turn.into(), what, worth });
     }
 
+    /// Whether anything came for a turn that is not known.
+    pub(super) fn has_parked(&self) -> bool {
+        !self.parked.is_empty() || self.unparked > 0
+    }
+
     /// Takes everything that is parked, and how much found no room.
     fn unpark(&mut self) -> (VecDeque<Parked>, u64) {
         self.parked_bytes = 0;
@@ -119,8 +126,18 @@ impl Connection {
     ) {
         let message = Incoming { method, kind: DeltaKind::of_method(method), params, keys, emitted_at_ms };
         let policy = self.policy();
+        if message.kind.is_none() {
+            self.note_kin(method, params, keys);
+        }
+        let is_in_tree = match keys.thread().filter(|_| self.kin.is_followed()) {
+            Some(thread) => {
+                let event = message.event(None, || message.ids());
+                self.offer_to_trees(thread, event)
+            }
+            None => false,
+        };
         let Some(entry) = keys.thread().and_then(|thread| self.threads.get_mut(thread)) else {
-            if !self.log.is_unheard() {
+            if !self.log.is_unheard() && !is_in_tree {
                 let event = message.event(None, || message.ids());
                 push(&mut self.log, event, policy, &mut self.events, &mut self.counters);
             }
@@ -272,6 +289,9 @@ impl Connection {
         let thread = keys.thread().map(ThreadId::from);
         let refused = Refused { id, notification: message.raw(thread, keys.turn().map(TurnId::from)) };
         let policy = self.policy();
+        if let Some(thread) = keys.thread().filter(|_| self.kin.is_followed()) {
+            self.offer_to_trees(thread, RawEvent::Refused(refused.clone()));
+        }
         let Some(entry) = keys.thread().and_then(|thread| self.threads.get_mut(thread)) else {
             let event = RawEvent::Refused(refused);
             push(&mut self.log, event, policy, &mut self.events, &mut self.counters);
@@ -302,6 +322,7 @@ impl Connection {
     pub(super) fn log_of(&mut self, scope: &Scope, make: bool) -> Option<&mut EventLog> {
         match scope {
             Scope::Connection => Some(&mut self.log),
+            Scope::Tree(root) => self.kin.tree(root, make, self.link.closed().is_some()),
             Scope::Turn(key) => self.turns.get_mut(key).map(|turn| &mut turn.log),
             Scope::Thread(thread) => {
                 if make && !self.threads.contains_key(thread) {

@@ -26,7 +26,7 @@ pub(crate) fn parse(line: &[u8]) -> Result<Envelope<'_>, NotAMessage> {
         }
         (Some(method), None, _, _) => {
             let keys = keys(wire.params).ok_or(NotAMessage::Malformed)?;
-            Message::Notification { method, params: wire.params.map(|raw| JsonText::from(raw)), keys }
+            Message::Notification { method, params: wire.params.map(JsonText::from), keys }
         }
         (None, Some(id), _, Some(error)) if error.get() != "null" => {
             Message::Failure { id: RpcId::parse(id.get()), error }

@@ -29,6 +29,17 @@ pub enum RawEvent {
 }
 
 impl RawEvent {
+    /// The thread it belongs to, if it says so.
+    #[must_use]
+    pub fn thread(&self) -> Option<&ThreadId> {
+        match self {
+            Self::Delta(delta) => Some(&delta.thread),
+            Self::Notification(notification) => notification.thread.as_ref(),
+            Self::Refused(refused) => refused.notification.thread.as_ref(),
+            Self::Diagnostic(_) | Self::Ended(_) | Self::Gap(_) => None,
+        }
+    }
+
     /// Whether it may be left out when memory is short: whatever is neither a beginning nor an end, nor an error, nor a
     /// request.
     #[must_use]
@@ -266,10 +277,14 @@ pub enum DiagnosticKind {
     Malformed,
     /// A line that is no JSON object: a banner, a log line.
     Noise,
+    /// The server's home is not the one that it was started with.
+    OtherHome,
     /// A line longer than `Limits::max_line`.
     Oversized,
     /// The last line had no end.
     Truncated,
     /// An answer to a request that was never made.
     UnknownResponse,
+    /// The server's version is not one that this version of turnwire was tried with, or it does not say which it is.
+    UntriedVersion,
 }

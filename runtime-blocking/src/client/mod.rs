@@ -3,9 +3,11 @@
 mod codex;
 mod events;
 mod thread;
+mod tree;
 mod turn;
 
 pub use codex::Codex;
 pub use events::Events;
 pub use thread::Thread;
+pub use tree::Tree;
 pub use turn::Turn;

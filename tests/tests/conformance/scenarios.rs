@@ -4,6 +4,10 @@ mod basics {
     use super::*;
     include!("scripted/basics.rs");
 }
+mod cuts {
+    use super::*;
+    include!("scripted/cuts.rs");
+}
 mod accounts {
     use super::*;
     include!("scripted/accounts.rs");
@@ -19,6 +23,10 @@ mod session {
 mod threads {
     use super::*;
     include!("scripted/threads.rs");
+}
+mod tree {
+    use super::*;
+    include!("scripted/tree.rs");
 }
 mod turns {
     use super::*;
@@ -45,6 +53,10 @@ mod real {
     mod threads {
         use super::*;
         include!("real/threads.rs");
+    }
+    mod tree {
+        use super::*;
+        include!("real/tree.rs");
     }
     mod turns {
         use super::*;

@@ -3,8 +3,12 @@
 #![allow(missing_docs, reason = "a test suite documents itself by the names of its tests")]
 
 mod backpressure;
+#[path = "../cut/mod.rs"]
+mod cut;
+mod cuts;
 mod framing;
 mod handshake;
+mod kin;
 mod lab;
 mod loss;
 mod requests;
