@@ -49,7 +49,8 @@ fn main() -> ExitCode {
         let count = match only.as_str() {
             "floor-e" => floor_e(&bytes),
             "floor-t" => floor_t(&bytes),
-            _ => run_core(&bytes, turns[0]).1,
+            // Not timed: under valgrind the clock of rustix is out of bounds.
+            _ => core(&mut connected(turns[0]).0, &bytes),
         };
         assert_eq!(count.events, lines as u64);
         return ExitCode::SUCCESS;
