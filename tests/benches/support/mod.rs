@@ -54,7 +54,10 @@ pub(crate) fn deltas(number: usize, turns: usize) -> (Vec<u8>, u64) {
     (replay.deltas, replay.turns) = (number, turns);
     let prepared = replay.prepare();
     let length = number * prepared.len() / prepared.iter().filter(|byte| **byte == b'\n').count();
-    (prepared.into_iter().cycle().take(length).collect(), replay.characters())
+    // In large pieces, so that it costs nothing beside what is done with each line.
+    let mut bytes = prepared.repeat(length.div_ceil(prepared.len()));
+    bytes.truncate(length);
+    (bytes, replay.characters())
 }
 
 /// What servers wrote in the recorded sessions, all of it, once.
