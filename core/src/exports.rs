@@ -23,7 +23,7 @@ pub use crate::{
     sandbox::{ApprovalMode, Sandbox},
     schema,
     turn::{
-        Delta, DeltaKind, Diagnostic, DiagnosticKind, DropPolicy, InputError, InterruptOutcome, RawNotification,
-        Refused, RefusedWhy, State, TurnOptions, TurnResult, TurnUsage, WhenBusy,
+        Delta, DeltaKind, DeltaOrigin, Diagnostic, DiagnosticKind, DropPolicy, InputError, InterruptOutcome,
+        RawNotification, Refused, RefusedWhy, State, TurnOptions, TurnResult, TurnUsage, WhenBusy,
     },
 };

@@ -9,9 +9,9 @@ use crate::{
     envelope::{JsonText, Keys},
     id::{ThreadId, TurnId},
     time::Time,
-    turn::{Delta, DeltaKind, EventLog, Policy, RawEvent, RawNotification, SubscriptionKey, TurnKey},
+    turn::{Delta, DeltaKind, DeltaOrigin, EventLog, Policy, RawEvent, RawNotification, SubscriptionKey, TurnKey},
 };
-use alloc::{boxed::Box, collections::VecDeque, string::String};
+use alloc::{boxed::Box, collections::VecDeque, string::String, sync::Arc};
 use bytes::Bytes;
 
 /// How many requests for the time of day may be open. Whoever drives the connection answers each at once.
@@ -127,27 +127,25 @@ impl Connection {
         emitted_at_ms: Option<i64>,
     ) {
         let message = Incoming { method, kind: DeltaKind::of_method(method), params, keys, emitted_at_ms };
-        if message.kind.is_none() {
-            self.watch_for_asks(method, params, keys);
-            self.watch_for_logins(method, params);
-        }
         let policy = self.policy();
         // A piece of text begins and ends nothing.
         if message.kind.is_none() {
+            self.watch_for_asks(method, params, keys);
+            self.watch_for_logins(method, params);
             self.watch(method, keys, params);
             self.note_kin(method, params, keys);
             self.note_settings(method, params);
         }
         let is_in_tree = match keys.thread().filter(|_| self.kin.is_followed()) {
             Some(thread) => {
-                let event = message.event(Some(thread.into()), keys.turn().map(TurnId::from), None);
+                let event = message.event(None, || message.ids());
                 self.offer_to_trees(thread, event)
             }
             None => false,
         };
         let Some(entry) = keys.thread().and_then(|thread| self.threads.get_mut(thread)) else {
             if !self.log.is_unheard() && !is_in_tree {
-                let event = message.event(keys.thread().map(ThreadId::from), keys.turn().map(TurnId::from), None);
+                let event = message.event(None, || message.ids());
                 push(&mut self.log, event, policy, &mut self.events, &mut self.counters);
             }
             if method == "turn/completed" {
@@ -156,7 +154,7 @@ impl Connection {
             return;
         };
         if !entry.log.is_unheard() {
-            let event = message.event(keys.thread().map(ThreadId::from), keys.turn().map(TurnId::from), None);
+            let event = message.event(None, || message.ids());
             push(&mut entry.log, event, policy, &mut self.events, &mut self.counters);
         }
         match (entry.live, keys.thread()) {
@@ -236,13 +234,13 @@ impl Connection {
         }
         let is_end = kind.is_none() && method == "turn/completed";
         // Of an item that adds to its text there is nothing more to collect than that it was seen.
-        let item = kind.and(keys.delta.as_ref()).and(keys.item()).map(|item| turn.intern_item(item));
+        let origin = kind.and(keys.delta.as_ref()).and(keys.item()).and_then(|item| turn.origin_of(item));
         let mut is_mismatch = false;
         if let (false, Some(params)) = (is_end, params) {
             if turn.is_held() {
                 is_mismatch = turn.check_text(method, keys.item(), keys.delta.as_deref(), params);
             }
-            if item.is_none() {
+            if origin.is_none() {
                 turn.collect(method, keys.item(), params);
             }
         }
@@ -251,7 +249,7 @@ impl Connection {
         }
         let Some(turn) = self.turns.get_mut(&key) else { return };
         if !turn.log.is_unheard() {
-            let event = message.event(Some(turn.thread.clone()), turn.id.clone(), item);
+            let event = message.event(origin, || (Some(turn.thread.clone()), turn.id.clone()));
             push(&mut turn.log, event, policy, &mut self.events, &mut self.counters);
         }
         if turn.is_unmoved_by_evidence() && !is_end {
@@ -388,24 +386,36 @@ pub(super) struct Incoming<'a> {
 }
 
 impl Incoming<'_> {
-    /// The event that it is. A delta with nothing but the known members is taken apart here, in the pass that was made
-    /// anyway; all else stays as it came.
-    fn event(&self, thread: Option<ThreadId>, turn: Option<TurnId>, item: Option<crate::id::ItemId>) -> RawEvent {
+    /// The event that it is. A delta is taken apart here, in the pass that was made anyway; all else stays as it came.
+    fn event(
+        &self,
+        origin: Option<Arc<DeltaOrigin>>,
+        ids: impl FnOnce() -> (Option<ThreadId>, Option<TurnId>),
+    ) -> RawEvent {
         let keys = self.keys;
-        let item = item.or_else(|| self.kind.and(keys.item()).map(Into::into));
-        match (self.kind, thread, turn, item, &keys.delta) {
-            (Some(kind), Some(thread), Some(turn), Some(item), Some(text)) => RawEvent::Delta(Delta {
-                kind,
-                thread,
-                turn,
-                item,
-                index: keys.index,
-                text: String::from(&**text),
-                merged: 0,
-                raw: if keys.has_others { self.params.map(Into::into) } else { None },
-            }),
-            (_, thread, turn, ..) => RawEvent::Notification(self.raw(thread, turn)),
+        if let (Some(kind), Some(text)) = (self.kind, &keys.delta) {
+            if let Some(origin) = origin.or_else(|| self.origin().map(Arc::new)) {
+                return RawEvent::Delta(Delta {
+                    kind,
+                    origin,
+                    index: keys.index,
+                    text: String::from(&**text),
+                    merged: 0,
+                    raw: if keys.has_others { self.params.map(Into::into) } else { None },
+                });
+            }
         }
+        let (thread, turn) = ids();
+        RawEvent::Notification(self.raw(thread, turn))
+    }
+
+    fn origin(&self) -> Option<DeltaOrigin> {
+        let (thread, turn, item) = (self.keys.thread()?, self.keys.turn()?, self.keys.item()?);
+        Some(DeltaOrigin { thread: thread.into(), turn: turn.into(), item: item.into() })
+    }
+
+    fn ids(&self) -> (Option<ThreadId>, Option<TurnId>) {
+        (self.keys.thread().map(ThreadId::from), self.keys.turn().map(TurnId::from))
     }
 
     pub(super) fn raw(&self, thread: Option<ThreadId>, turn: Option<TurnId>) -> RawNotification {

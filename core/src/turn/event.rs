@@ -8,9 +8,9 @@ use crate::{
     protocol::Notification,
     turn::{State, TurnKey},
 };
-use alloc::{boxed::Box, string::String};
+use alloc::{boxed::Box, string::String, sync::Arc};
 use bytes::Bytes;
-use core::fmt;
+use core::{fmt, ops::Deref};
 
 /// One event.
 #[derive(Clone, Debug)]
@@ -151,12 +151,8 @@ impl DeltaKind {
 pub struct Delta {
     /// What it adds to.
     pub kind: DeltaKind,
-    /// The thread; with a sub-agent's thread this is the child's.
-    pub thread: ThreadId,
-    /// The turn.
-    pub turn: TurnId,
-    /// The item.
-    pub item: ItemId,
+    /// Where it belongs. Its members can be named as if they were the delta's own.
+    pub origin: Arc<DeltaOrigin>,
     /// Which part of the item: `summaryIndex` or `contentIndex`.
     pub index: Option<i64>,
     /// The text.
@@ -167,14 +163,32 @@ pub struct Delta {
     pub raw: Option<Json>,
 }
 
+/// Where a delta belongs. The deltas of one item share it, as a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeltaOrigin {
+    /// The thread; with a sub-agent's thread this is the child's.
+    pub thread: ThreadId,
+    /// The turn.
+    pub turn: TurnId,
+    /// The item.
+    pub item: ItemId,
+}
+
+impl Deref for Delta {
+    type Target = DeltaOrigin;
+
+    fn deref(&self) -> &DeltaOrigin {
+        &self.origin
+    }
+}
+
 impl Delta {
     /// Whether another delta may be appended to this one without losing anything.
     pub(crate) fn continues_as(&self, next: &Self) -> bool {
         self.kind == next.kind
-            && self.item == next.item
             && self.index == next.index
-            && self.turn == next.turn
-            && self.thread == next.thread
+            && (Arc::ptr_eq(&self.origin, &next.origin) || self.origin == next.origin)
             && self.raw.is_none()
             && next.raw.is_none()
     }

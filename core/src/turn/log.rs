@@ -201,7 +201,7 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::turn::{Delta, DeltaKind, State};
+    use crate::turn::{Delta, DeltaKind, DeltaOrigin, State};
     use alloc::{format, string::String};
 
     const MERGE_AT_ONCE: Policy = Policy { merge_after: Some(1), max_bytes: 1 << 20 };
@@ -211,9 +211,7 @@ mod tests {
     fn delta(item: &str, text: &str) -> RawEvent {
         RawEvent::Delta(Delta {
             kind: DeltaKind::AgentMessage,
-            thread: "T".into(),
-            turn: "U".into(),
-            item: item.into(),
+            origin: DeltaOrigin { thread: "T".into(), turn: "U".into(), item: item.into() }.into(),
             index: None,
             text: text.into(),
             merged: 0,

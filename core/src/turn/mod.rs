@@ -43,7 +43,9 @@ mod steer;
 pub mod table;
 mod written;
 
-pub use event::{Delta, DeltaKind, Diagnostic, DiagnosticKind, RawEvent, RawNotification, Refused, RefusedWhy};
+pub use event::{
+    Delta, DeltaKind, DeltaOrigin, Diagnostic, DiagnosticKind, RawEvent, RawNotification, Refused, RefusedWhy,
+};
 pub use input::{InputError, MAX_INPUT_CHARS};
 pub use log::{Next, SubscriptionKey};
 pub use options::{DropPolicy, TurnOptions, WhenBusy};
@@ -64,12 +66,12 @@ use crate::{
     connection::{Prepared, RequestKey},
     envelope::JsonText,
     error::{CallError, Disconnect, Fault},
-    id::{ItemId, ThreadId, TurnId},
+    id::{ThreadId, TurnId},
     json::Json,
     protocol::{ThreadTokenUsage, TokenUsageBreakdown, UserInput},
     time::Time,
 };
-use alloc::{boxed::Box, vec::Vec};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::time::Duration;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -166,7 +168,7 @@ pub(crate) struct Turn {
     pub(crate) idle_until: Option<Time>,
     /// How often the server has refused the interrupt as too early.
     pub(crate) interrupt_refusals: u32,
-    last_item: Option<ItemId>,
+    last_origin: Option<Arc<DeltaOrigin>>,
 }
 
 impl Turn {
@@ -210,7 +212,7 @@ impl Turn {
             silence: options.idle_deadline.map(|limit| Silence::new(limit, options.idle_deadline_at_work(limit))),
             idle_until: None,
             interrupt_refusals: 0,
-            last_item: None,
+            last_origin: None,
         }
     }
 
@@ -284,19 +286,20 @@ impl Turn {
         false
     }
 
-    /// The item's id, shared with the event before if it is the same.
-    pub(crate) fn intern_item(&mut self, id: &str) -> ItemId {
-        match &self.last_item {
-            Some(last) if last == id => last.clone(),
-            _ => {
-                let item = ItemId::from(id);
-                if self.is_held() && !self.state.is_end() {
-                    self.collected.see(id);
-                }
-                self.last_item = Some(item.clone());
-                item
-            }
+    /// Where a delta of the item belongs, shared with the delta before if that is the same. `None`: the turn is not named.
+    pub(crate) fn origin_of(&mut self, item: &str) -> Option<Arc<DeltaOrigin>> {
+        if let Some(last) =
+            self.last_origin.as_ref().filter(|last| last.item == item && Some(&last.turn) == self.id.as_ref())
+        {
+            return Some(Arc::clone(last));
         }
+        if self.is_held() && !self.state.is_end() {
+            self.collected.see(item);
+        }
+        let turn = self.id.clone()?;
+        let origin = Arc::new(DeltaOrigin { thread: self.thread.clone(), turn, item: item.into() });
+        self.last_origin = Some(Arc::clone(&origin));
+        Some(origin)
     }
 
     /// Whether a sign that it runs changes nothing any more: most events are no more than that.

@@ -144,6 +144,7 @@ pub fn spawn(command: &Command) -> Result<Process, LaunchError> {
         sys::end_now(&mut child);
         return Err(spawn_error(path, &io::Error::other("the child came without its pipes")));
     };
+    sys::widen(&stdout);
     let timings = StartTimings::new(resolved - begun, resolved.elapsed());
     match Owner::start(child, stderr, command, temporary, timings) {
         Ok(owner) => Ok(Process { stdin, stdout, home, owner }),

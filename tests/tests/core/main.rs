@@ -3,6 +3,7 @@
 #![allow(missing_docs, reason = "a test suite documents itself by the names of its tests")]
 
 mod asks;
+mod backpressure;
 #[path = "../cut/mod.rs"]
 mod cut;
 mod cuts;

@@ -691,3 +691,16 @@ scenario! {
         wait!(codex.close());
     }
 }
+
+scenario! {
+    fn fr_07_a_reply_of_sixty_four_mebibytes_is_decoded() {
+        const SIZE: usize = 64 << 20;
+        let server = rt::Command::new().program(env!("CARGO_BIN_EXE_turnwire-replay-server"));
+        let codex = wait!(rt::spawn(&server)).expect("connects");
+        let reply = wait!(codex.request_raw("replay/big", json!({"bytes": SIZE}))).expect("answered");
+        assert_eq!(reply.as_str().len(), SIZE + r#"{"data":""}"#.len());
+        // Whatever came before it, the next one is answered.
+        wait!(codex.request_raw("replay/big", json!({"bytes": 1}))).expect("answered");
+        wait!(codex.close());
+    }
+}
