@@ -24,8 +24,11 @@ use std::{
     task::{Context, Poll},
 };
 
-/// How many bytes are read at once.
+/// How many bytes are read at once, at first.
 const READ_CHUNK: usize = 64 * 1024;
+
+/// How many bytes are read at once from a server that fills what it is given.
+const MAX_READ_CHUNK: usize = 256 * 1024;
 
 /// How many rounds one poll may take.
 const ROUNDS: usize = 16;
@@ -200,7 +203,12 @@ impl<T: Transport> Driver<T> {
             }
         };
         match self.input.get(..count).filter(|bytes| !bytes.is_empty()) {
-            Some(bytes) => self.hub.drive(cx, |connection, now| connection.handle_input(now, bytes)),
+            Some(bytes) => {
+                self.hub.drive(cx, |connection, now| connection.handle_input(now, bytes));
+                if count == self.input.len() && count < MAX_READ_CHUNK {
+                    self.input = vec![0; MAX_READ_CHUNK];
+                }
+            }
             None => {
                 self.eof = true;
                 self.hub.drive(cx, |connection, now| connection.handle_eof(now));

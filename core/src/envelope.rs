@@ -39,7 +39,7 @@ pub enum RpcId {
 }
 
 impl RpcId {
-    fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         match text.parse::<i64>() {
             // `-0` is a number of its own in JSON, and would be given back as `0`.
             Ok(number) if text != "-0" => return Self::Integer(number),

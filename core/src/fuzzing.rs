@@ -574,7 +574,8 @@ impl Bench {
                     assert_eq!(*times, 1, "{key:?} is done twice");
                 }
                 Event::TimeWanted(key) => self.connection.respond_time(key, 1),
-                Event::Alarm(_) | Event::Readable(_) | Event::Ready | Event::Turn(_) => {}
+                Event::Alarm(_) | Event::Asked(_) | Event::AskEnded(_) | Event::Login(_) => {}
+                Event::Readable(_) | Event::Ready | Event::Turn(_) => {}
             }
         }
     }

@@ -41,6 +41,8 @@ pub mod protocol;
 pub mod python_parity {}
 pub mod record;
 pub mod retry;
+pub mod sandbox;
+pub mod schema;
 mod thread_error;
 pub mod time;
 pub mod turn;

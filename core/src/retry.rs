@@ -278,7 +278,7 @@ impl Retry for TurnError {
     fn may_have_effect(&self) -> bool {
         match self {
             Self::Start(error) => error.may_have_effect(),
-            Self::Busy(_) => false,
+            Self::Busy(_) | Self::Input(_) | Self::QueueFull { .. } | Self::Relaxes(_) => false,
             _ => true,
         }
     }
@@ -292,7 +292,7 @@ impl Retry for Error {
             Self::Steer(error) => error.overload(),
             Self::Thread(error) => error.overload(),
             Self::Turn(error) => error.overload(),
-            Self::Usage(_) => Overload::No,
+            error => refused(error.is_retryable()),
         }
     }
 
@@ -302,7 +302,11 @@ impl Retry for Error {
             Self::Steer(error) => Retry::may_have_effect(error),
             Self::Thread(error) => error.may_have_effect(),
             Self::Turn(error) => Retry::may_have_effect(error),
-            Self::Connect(_) | Self::Usage(_) => false,
+            #[cfg(feature = "client")]
+            Self::Account(_) | Self::Login(_) => true,
+            #[cfg(feature = "client")]
+            Self::Tool(_) => false,
+            Self::Answer(_) | Self::Connect(_) | Self::Usage(_) => false,
         }
     }
 }

@@ -27,11 +27,15 @@
 
 mod client;
 mod launcher;
+pub mod pinned;
 pub mod process;
 mod transport;
 mod wait;
 
-pub use client::{Codex, Events, Follow, Pages, Resumed, Thread, Tree, Turn};
+pub use client::{
+    BrowserLogin, Codex, DeviceLogin, Events, Handlers, Pages, Resumed, Serving, SteerOrStart, Thread, Tool, Tools,
+    Tree, Turn, Turns, WaitClosed,
+};
 pub use turnwire_core::{self as core, exports::*};
 
 use launcher::{Servers, Started};

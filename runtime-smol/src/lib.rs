@@ -27,7 +27,10 @@ mod transport;
 
 pub use turnwire_core::{
     self as core,
-    client::{Codex, Events, Follow, Pages, Resumed, Thread, Tree, Turn},
+    client::{
+        BrowserLogin, Codex, DeviceLogin, Events, Handlers, Pages, Resumed, Serving, SteerOrStart, StopServing, Thread,
+        Tool, Tools, Tree, Turn, Turns,
+    },
     exports::*,
 };
 

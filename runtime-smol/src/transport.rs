@@ -34,7 +34,11 @@ impl<R, W> SmolTransport<R, W> {
 
 impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Transport for SmolTransport<R, W> {
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.reader).poll_read(cx, buffer)
+        let read = Pin::new(&mut self.reader).poll_read(cx, buffer);
+        if let (Poll::Ready(Ok(1..)), Some(owner)) = (&read, &self.owner) {
+            owner.note_output();
+        }
+        read
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {

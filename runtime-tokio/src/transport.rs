@@ -37,7 +37,11 @@ impl<R, W> TokioTransport<R, W> {
 impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Transport for TokioTransport<R, W> {
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut buffer = ReadBuf::new(buffer);
-        Pin::new(&mut self.reader).poll_read(cx, &mut buffer).map_ok(|()| buffer.filled().len())
+        let read = Pin::new(&mut self.reader).poll_read(cx, &mut buffer).map_ok(|()| buffer.filled().len());
+        if let (Poll::Ready(Ok(1..)), Some(owner)) = (&read, &self.owner) {
+            owner.note_output();
+        }
+        read
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {

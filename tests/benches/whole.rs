@@ -24,7 +24,7 @@ use std::{
     hint::black_box,
     io::{BufRead, BufReader, Write},
     process::{Child, ChildStdin, ChildStdout, ExitCode, Stdio},
-    sync::mpsc,
+    sync::{OnceLock, mpsc},
     thread,
     time::{Duration, Instant},
 };
@@ -218,6 +218,13 @@ fn sleeping(mut replay: Replay, deltas: usize) -> Value {
     json!({"kind": "sleep", "deltas": deltas, "rows": rows})
 }
 
+/// When the last turn was started, and the CPU time until then.
+static START: OnceLock<(Instant, Duration)> = OnceLock::new();
+
+fn all_started() {
+    START.get_or_init(|| (Instant::now(), cpu()));
+}
+
 /// One measurement, in this process.
 fn measure(mode: &str, replay: &Replay) -> Value {
     if replay.pace.is_some() {
@@ -237,7 +244,6 @@ fn measure(mode: &str, replay: &Replay) -> Value {
         return json!({"median": at(50), "p99": at(99), "count": nanos.len()});
     }
     let sleep = mode.starts_with("sleep-");
-    let start = (Instant::now(), cpu());
     let count = match mode {
         "floor-e" => floor(replay, false),
         "floor-t" => floor(replay, true),
@@ -250,7 +256,8 @@ fn measure(mode: &str, replay: &Replay) -> Value {
         assert_eq!(count.characters, replay.characters(), "every character arrived");
     }
     let seconds = |time: Duration| time.as_secs_f64();
-    json!({"cpu": seconds(cpu() - start.1), "wall": seconds(start.0.elapsed()), "events": count.events,
+    let (instant, before) = START.get().copied().unwrap_or_else(|| unreachable!("no turn was started"));
+    json!({"cpu": seconds(cpu() - before), "wall": seconds(instant.elapsed()), "events": count.events,
         "characters": count.characters, "merged": count.merged, "peak": peak()})
 }
 
@@ -282,6 +289,7 @@ impl Bare {
             let params = json!({"threadId": Replay::thread(of)});
             writeln!(input, "{}", json!({"id": of, "method": "turn/start", "params": params})).expect("it reads");
         }
+        all_started();
         Self { server, _input: input, output }
     }
 }
@@ -337,6 +345,7 @@ fn run_blocking(replay: &Replay, sleep: bool) -> Count {
     let codex = turnwire_blocking::spawn_with(&command(replay), config(sleep)).expect("it connects");
     let started: Vec<_> =
         (0..replay.turns).map(|of| codex.thread(Replay::thread(of)).turn("go").expect("a turn starts")).collect();
+    all_started();
     if sleep {
         started[0].result().expect("it completes");
     }
@@ -362,6 +371,9 @@ async fn run_tokio(replay: &Replay, sleep: bool) -> Count {
     let mut readers = Vec::new();
     for of in 0..replay.turns {
         let turn = codex.thread(Replay::thread(of)).turn("go").await.expect("a turn starts");
+        if of + 1 == replay.turns {
+            all_started();
+        }
         if sleep {
             turn.result().await.expect("it completes");
         }
@@ -380,6 +392,9 @@ async fn run_smol(replay: &Replay, sleep: bool) -> Count {
     let mut readers = Vec::new();
     for of in 0..replay.turns {
         let turn = codex.thread(Replay::thread(of)).turn("go").await.expect("a turn starts");
+        if of + 1 == replay.turns {
+            all_started();
+        }
         if sleep {
             turn.result().await.expect("it completes");
         }

@@ -1,6 +1,7 @@
 //! A fake app-server that streams prepared bytes, as fast as they are taken or at a pace.
 //!
-//! It knows three requests: `initialize`, `thread/start` and `turn/start`. Once as many turns were started as its
+//! It knows `initialize`, `thread/start` and `turn/start`, and `replay/big`, which it answers with as many `bytes` of text as
+//! the params say. Once as many turns were started as its
 //! [`Replay`] says, all of them stream their deltas at once, a line of each in turn; then each ends. Nothing is worked
 //! out while it streams, so what is measured is the client.
 
@@ -141,6 +142,10 @@ impl Replay {
                     let thread = message["params"]["threadId"].as_str().unwrap_or_default();
                     let of = thread.rsplit('-').next().and_then(|n| usize::from_str_radix(n, 16).ok()).unwrap_or(0);
                     json!({"turn": {"id": Self::turn(of), "status": "inProgress", "items": []}})
+                }
+                Some("replay/big") => {
+                    let bytes = message["params"]["bytes"].as_u64().and_then(|bytes| usize::try_from(bytes).ok());
+                    json!({"data": "x".repeat(bytes.unwrap_or(0))})
                 }
                 _ => json!({}),
             };

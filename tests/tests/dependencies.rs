@@ -55,7 +55,7 @@ fn ad_02_the_core_has_no_runtime_and_does_no_input_or_output() {
         .filter_map(|line| line.split(['.', ' ', '=']).next())
         .filter(|name| !name.is_empty() && !name.starts_with('#'))
         .collect();
-    assert_eq!(own, ["bytes", "futures-core", "hashbrown", "memchr", "serde", "serde_json", "tracing"]);
+    assert_eq!(own, ["bytes", "futures-core", "hashbrown", "memchr", "schemars", "serde", "serde_json", "tracing"]);
 }
 
 #[test]

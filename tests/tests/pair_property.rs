@@ -16,7 +16,7 @@ use turnwire_core::{
     error::{Fault, SteerError, TurnError},
     id::ThreadId,
     protocol::{ThreadStart, TurnStart, TurnSteer, UserInput},
-    turn::{RawEvent, State, SubscriptionKey, TurnKey},
+    turn::{DropPolicy, RawEvent, State, SubscriptionKey, TurnKey, WhenBusy},
 };
 use turnwire_testkit::{
     scripted::{Early, Rule, Script, TurnPlan},
@@ -116,6 +116,7 @@ fn plan(seed: u64, approvals: bool) -> Plan {
     let mut config = Config::default();
     config.limits.max_in_flight = 1 + rng.index(6);
     config.limits.merge_after = *rng.pick(&[Some(1), Some(8), Some(64), None]).expect("some");
+    config.limits.max_queued_turns = 1 + rng.index(4);
     config.timeouts.call = Duration::from_millis(2_000 + rng.below(8_000)) + ODD * 2;
     config.timeouts.reply = Duration::from_millis(1_500 + rng.below(3_000)) + ODD * 3;
     config.timeouts.interrupt = Duration::from_millis(3_000) + ODD * 4;
@@ -363,7 +364,7 @@ impl App {
                     if let Some(turn) = self.turns.get_mut(n) {
                         turn.released = true;
                         self.pair.client.unsubscribe(turn.reader);
-                        self.pair.client.release_turn(turn.key);
+                        self.pair.client.drop_turn(now, turn.key);
                     }
                 }
             }
@@ -378,8 +379,21 @@ impl App {
         if self.plan.rng.one_in(10) {
             options = options.deadline(Duration::from_millis(1 + self.plan.rng.below(600)) + ODD);
         }
+        if self.plan.rng.one_in(8) {
+            options = options.idle_deadline(Duration::from_millis(20 + self.plan.rng.below(800)) + ODD * 5);
+        }
+        if self.plan.rng.one_in(2) {
+            options = options
+                .when_busy(*self.plan.rng.pick(&[WhenBusy::Queue, WhenBusy::Queue, WhenBusy::Join]).expect("some"));
+        }
+        if self.plan.rng.one_in(2) {
+            options = options.on_drop(DropPolicy::Interrupt);
+        }
         match self.pair.client.start_turn(self.pair.time(), &params, &options) {
             Ok(key) => {
+                if self.pair.client.turn_state(key) == Some(State::Queued) {
+                    self.log.push("queued".into());
+                }
                 self.next_prompt += 1;
                 let reader = self.pair.client.subscribe(Scope::Turn(key));
                 let (events, prompts) = (Vec::new(), vec![prompt]);
@@ -388,6 +402,7 @@ impl App {
                 self.turns.push(Seen { key, reader, thread, prompts, events, is_over, released, interrupted });
             }
             Err(TurnError::Busy(_)) => self.log.push("busy".into()),
+            Err(TurnError::QueueFull { .. }) => self.log.push("full".into()),
             Err(TurnError::Start(error)) => self.log.push(describe_fault(&error.fault)),
             Err(error) => self.log.push(format!("{error}")),
         }
@@ -557,6 +572,11 @@ impl App {
                     Err(TurnError::Failed(report)) if state == State::Failed => (*report, false),
                     Err(TurnError::Lost { report, .. }) if state == State::Lost => (*report, false),
                     Err(TurnError::TimedOut { report, .. }) if state == State::TimedOut => (*report, false),
+                    Err(TurnError::IdleTimedOut { limit, age, report }) if state == State::TimedOut => {
+                        assert!(age >= limit, "turn {n}: silent for {age:?} of {limit:?}");
+                        self.log.push("silent".into());
+                        (*report, false)
+                    }
                     Err(error) => self.pair.fail(&format!("turn {n} {state}: {error}")),
                 };
                 let completed = items.values().filter(|(_, completed, _)| completed.is_some()).count();
@@ -669,7 +689,7 @@ fn whatever_happens_everything_has_one_outcome_and_nothing_is_left() {
         for turn in &outcome.turns {
             *states.entry(turn.last().cloned().unwrap_or_default()).or_default() += 1;
         }
-        for what in outcome.asked.iter().chain(&outcome.steered) {
+        for what in outcome.asked.iter().chain(&outcome.steered).chain(&outcome.log) {
             *states.entry(what.split(' ').next().unwrap_or("").into()).or_default() += 1;
         }
     }
@@ -679,7 +699,8 @@ fn whatever_happens_everything_has_one_outcome_and_nothing_is_left() {
             let count = states.get(&format!("Ended({wanted})")).copied().unwrap_or(0);
             assert!(count >= 10, "{wanted} happened {count} times: {states:?}");
         }
-        for wanted in ["answered", "refused", "timed", "disconnected", "steered", "dropped", "ended"] {
+        let answers = ["answered", "refused", "timed", "disconnected", "steered", "dropped", "ended"];
+        for wanted in answers.into_iter().chain(["queued", "busy", "full", "silent"]) {
             assert!(states.get(wanted).copied().unwrap_or(0) >= 10, "{wanted}: {states:?}");
         }
     }

@@ -6,7 +6,7 @@
 use super::{trace, watch::Watch};
 use crate::{
     client::{Clock, Connector, Launch},
-    connection::{AlarmKey, Config, Connection, Event, RequestKey},
+    connection::{AlarmKey, Config, Connection, Event, ListenerKey, LoginKey, RequestKey, ServerRequestKey},
     error::{CallError, Disconnect},
     json::Json,
     time::Time,
@@ -80,6 +80,8 @@ struct Shared {
     readers: BTreeMap<SubscriptionKey, Vec<Waker>>,
     turns: BTreeMap<TurnKey, Vec<Waker>>,
     alarms: BTreeMap<AlarmKey, Waker>,
+    /// Who waits for a request of the server, or for a login.
+    others: BTreeMap<Wait, Vec<Waker>>,
     /// Who waits for the handshake or for the end.
     link: Vec<Waker>,
     driver: Option<Waker>,
@@ -88,10 +90,13 @@ struct Shared {
 }
 
 /// What a waiter waits for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Wait {
     Alarm(AlarmKey),
+    Ask(ServerRequestKey),
     Link,
+    Listener(ListenerKey),
+    Login(LoginKey),
     Response(RequestKey),
     Subscription(SubscriptionKey),
     Turn(TurnKey),
@@ -119,6 +124,7 @@ impl Hub {
                 readers: BTreeMap::new(),
                 turns: BTreeMap::new(),
                 alarms: BTreeMap::new(),
+                others: BTreeMap::new(),
                 link: Vec::new(),
                 driver: None,
                 launcher,
@@ -217,6 +223,13 @@ impl Hub {
         found
     }
 
+    /// Forgets who waits for a request of the server, or for a login.
+    pub(crate) fn forget(&self, wait: Wait) {
+        let wakers = self.lock().others.remove(&wait);
+        // Whatever dropping a waker runs, it runs without the lock.
+        drop(wakers);
+    }
+
     fn act<R>(
         &self,
         act: impl FnOnce(&mut Connection, Time) -> R,
@@ -256,6 +269,7 @@ impl Shared {
     /// Notes who waits. Returns the one that had to make room.
     fn register(&mut self, wait: Wait, waker: &Waker) -> Option<Waker> {
         let waiters = match wait {
+            Wait::Ask(_) | Wait::Listener(_) | Wait::Login(_) => self.others.entry(wait).or_default(),
             Wait::Link => &mut self.link,
             Wait::Alarm(_) | Wait::Response(_) => return None,
             Wait::Subscription(key) => self.readers.entry(key).or_default(),
@@ -273,6 +287,9 @@ impl Shared {
         while let Some(event) = self.connection.poll_event() {
             match event {
                 Event::Alarm(key) => wakes.extend(self.alarms.remove(&key)),
+                Event::Asked(key) => wakes.extend(self.others.remove(&Wait::Listener(key)).into_iter().flatten()),
+                Event::AskEnded(key) => wakes.extend(self.others.remove(&Wait::Ask(key)).into_iter().flatten()),
+                Event::Login(key) => wakes.extend(self.others.remove(&Wait::Login(key)).into_iter().flatten()),
                 Event::Closed | Event::Ready => wakes.append(&mut self.link),
                 Event::Readable(key) => wakes.extend(self.readers.remove(&key).into_iter().flatten()),
                 Event::Response(key) => wakes.extend(self.responses.remove(&key)),
@@ -396,33 +413,44 @@ impl Mailbox {
     pub(crate) fn poll_next(&mut self, hub: &Hub, cx: &Context<'_>) -> Poll<Option<RawEvent>> {
         if self.taken.is_empty() && !self.finished {
             let Self { key, taken, finished } = self;
+            let mut is_idle = false;
             let filled = hub.poll(cx, Wait::Subscription(*key), |connection| {
+                is_idle = connection.is_idle();
                 *finished = connection.take_events(*key, taken);
                 if taken.is_empty() && !*finished { Poll::Pending } else { Poll::Ready(()) }
             });
             if filled.is_pending() {
                 // Nothing will ever come of a server that nobody starts.
-                hub.begin();
+                if is_idle {
+                    hub.begin();
+                }
                 return Poll::Pending;
             }
         }
         Poll::Ready(self.taken.pop_front())
     }
 
+    /// What was taken out and not given on.
+    pub(crate) fn take_unread(&mut self) -> VecDeque<RawEvent> {
+        std::mem::take(&mut self.taken)
+    }
+
     pub(crate) fn close(&mut self, hub: &Hub) {
-        let mut shared = hub.lock();
-        shared.connection.unsubscribe(self.key);
-        let wakers = shared.readers.remove(&self.key);
-        drop(shared);
+        // What the reader was asked and has not taken is refused now, and that has to be written.
+        hub.command(|connection, _| connection.unsubscribe(self.key));
+        let wakers = hub.lock().readers.remove(&self.key);
         drop(wakers);
     }
 }
 
-/// Forgets who waits for a turn.
-pub(crate) fn release_turn(hub: &Hub, key: TurnKey) {
+/// Lets go of a turn, and forgets who waits for it.
+pub(crate) fn drop_turn(hub: &Hub, key: TurnKey) {
+    // The driver may have something to send then.
+    hub.command(|connection, now| connection.drop_turn(now, key));
     let mut shared = hub.lock();
-    shared.connection.release_turn(key);
-    let wakers = shared.turns.remove(&key);
+    let is_known = shared.connection.turn_state(key).is_some_and(|state| !state.is_end());
+    // Others may hold it too, and wait.
+    let wakers = if is_known { None } else { shared.turns.remove(&key) };
     drop(shared);
     drop(wakers);
 }

@@ -229,7 +229,7 @@ impl Codex {
         let outcome = reply.wait().await;
         let running = session.hub.read(|connection| connection.take_attached(key));
         drop(reply);
-        let running = running.map(|(turn, events)| Turn::adopt(session, turn, thread.clone(), Some(events)));
+        let running = running.map(|(turn, events)| Turn::of(session, turn, &thread, Some(events)));
         let response = match outcome.and_then(|json| decode_response::<ThreadResume>(&json)) {
             Ok(response) => response,
             Err(error) => return Err(sort(session, &thread, error).await),

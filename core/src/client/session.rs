@@ -3,9 +3,9 @@
 //! A [`Supervisor`] is what all handles of a session hold in the end. It owns at most one connection at a time and numbers
 //! them. A [`Session`] is one of them, with its number: threads, turns and streams belong to the one that they came from.
 
-use super::{Clock, Connector, Generation, Hub, hub::Launcher};
+use super::{Clock, Connector, Generation, Hub, hub::Launcher, serve::Served};
 use crate::{
-    connection::{Config, RestartPolicy},
+    connection::{Config, ListenFor, RestartPolicy},
     driver::Transport,
     error::{Disconnect, DisconnectReason},
     time::Time,
@@ -39,6 +39,8 @@ struct Current {
     session: Weak<Session>,
     /// When there was a restart, the latest last. Length <= `RestartPolicy::max_restarts`.
     restarts: VecDeque<Time>,
+    /// The handlers of the application, for every server of the session.
+    served: Vec<Weak<Served>>,
     /// Whether the caller has closed the session: then there is no further server.
     is_closed: bool,
 }
@@ -73,6 +75,7 @@ impl Supervisor {
             generation: Generation(1),
             session: Weak::new(),
             restarts: VecDeque::new(),
+            served: Vec::new(),
             is_closed: false,
         };
         Arc::new(Self { config, clock, connector, current: Mutex::new(current) })
@@ -84,8 +87,10 @@ impl Supervisor {
         let mut current = self.lock();
         let superseded = self.renew(&mut current);
         let session = self.session_of(&mut current);
+        let served = current.served();
         drop(current);
         if let Some((old, handle)) = superseded {
+            served.iter().for_each(|served| served.wake());
             let current = session.generation;
             old.command(|connection, _| connection.handle_superseded(handle.0, current.0));
         }
@@ -107,8 +112,25 @@ impl Supervisor {
         let mut current = self.lock();
         current.is_closed = true;
         let hub = Arc::clone(&current.hub);
+        let served = current.served();
         drop(current);
         close(&hub);
+        served.iter().for_each(|served| served.wake());
+    }
+
+    /// Has handlers asked by this server and by those that take its place.
+    pub(crate) fn serve(self: &Arc<Self>, wants: ListenFor) -> Arc<Served> {
+        let mut current = self.lock();
+        let served = Arc::new(Served::new(wants, Arc::downgrade(self)));
+        served.listen_to(&current.hub);
+        current.served.retain(|served| served.strong_count() > 0);
+        current.served.push(Arc::downgrade(&served));
+        served
+    }
+
+    /// Whether there may be another server after those that were.
+    pub(crate) fn may_renew(&self) -> bool {
+        self.restarts() && !self.lock().is_closed
     }
 
     /// The seconds of the day's clock.
@@ -128,6 +150,10 @@ impl Supervisor {
         let launcher =
             Launcher { connector: Arc::clone(connector), generation, delay, before: Some(Arc::clone(&current.hub)) };
         let hub = Hub::lazy(self.config.clone(), Arc::clone(&self.clock), launcher);
+        // What a turn left in force, the next server finds in its store.
+        let unrestored = current.hub.read(|connection| connection.unrestored());
+        hub.read(|connection| connection.adopt_unrestored(unrestored));
+        current.served().iter().for_each(|served| served.listen_to(&hub));
         let old = std::mem::replace(&mut current.hub, hub);
         let handle = std::mem::replace(&mut current.generation, generation);
         current.session = Weak::new();
@@ -155,11 +181,17 @@ impl Supervisor {
 
 impl Drop for Supervisor {
     fn drop(&mut self) {
-        close(&self.current.get_mut().unwrap_or_else(PoisonError::into_inner).hub);
+        let current = self.current.get_mut().unwrap_or_else(PoisonError::into_inner);
+        close(&current.hub);
+        current.served().iter().for_each(|served| served.wake());
     }
 }
 
 impl Current {
+    fn served(&self) -> Vec<Arc<Served>> {
+        self.served.iter().filter_map(Weak::upgrade).collect()
+    }
+
     /// Whether there may be a restart now, and after which pause. Counts it if so.
     fn admit(&mut self, policy: &RestartPolicy, now: Time) -> Option<Duration> {
         while self.restarts.front().is_some_and(|at| now.since(*at) > policy.window) {

@@ -56,7 +56,8 @@ impl Thread {
     /// the error.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves a turn that was started running on the server.
+    /// Dropping the future drops the turn: it runs on, or is interrupted, as [`TurnRequest::on_drop`] says. A start that was
+    /// not sent yet never is.
     pub async fn run(&self, request: impl Into<TurnRequest>) -> Result<TurnResult, TurnError> {
         start_turn(&self.session, &self.id, request.into(), false).await?.result().await
     }
@@ -65,11 +66,12 @@ impl Thread {
     /// [`Turn::next`] from the first one on.
     ///
     /// # Errors
-    /// When the turn does not start: [`TurnError::Busy`] or [`TurnError::Start`]; or when its deadline passes before the
+    /// When the turn does not start: [`TurnError::Busy`], [`TurnError::QueueFull`], [`TurnError::Input`] or
+    /// [`TurnError::Start`]; or when its deadline passes before the
     /// server has named it: [`TurnError::TimedOut`].
     ///
     /// # Cancel safety
-    /// Dropping the future leaves a turn that was started running on the server.
+    /// As for [`run`](Self::run).
     pub async fn turn(&self, request: impl Into<TurnRequest>) -> Result<Turn, TurnError> {
         start_turn(&self.session, &self.id, request.into(), true).await
     }

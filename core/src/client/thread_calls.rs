@@ -1,7 +1,7 @@
 //! What can be asked of a thread beside turns.
 
 use super::{
-    Follow, Pages, Thread, Turn,
+    Pages, Thread, Turn,
     hub::Reply,
     threads::{about, sort},
 };
@@ -143,7 +143,7 @@ impl Thread {
         let (session, thread) = (&self.session, self.id());
         let key =
             session.hub.command(|connection, now| connection.start_compaction(now, thread, &TurnOptions::default()))?;
-        Turn::adopt(session, key, thread.clone(), None).named().await?.result().await
+        Turn::of(session, key, thread, None).named().await?.result().await
     }
 
     /// Has something reviewed on this thread (`review/start`, inline). The review is the turn; the thread is busy meanwhile.
@@ -179,7 +179,7 @@ impl Thread {
             let key = connection.enter_review(now, thread.clone(), request, detached, &TurnOptions::default())?;
             Ok::<_, TurnError>((key, connection.subscribe(Scope::Turn(key))))
         })?;
-        Turn::adopt(session, key, thread.clone(), Some(events)).named().await
+        Turn::of(session, key, thread, Some(events)).named().await
     }
 
     /// Gives the thread a goal, or changes it (`thread/goal/set`): objective, status, budget of tokens. While its status is
@@ -217,11 +217,6 @@ impl Thread {
     /// As for [`Codex::request`](super::Codex::request).
     pub async fn goal_clear(&self) -> Result<bool, ThreadError> {
         Ok(about(&self.session, self.id(), ThreadGoalClear::new(self.id())).await?.cleared)
-    }
-
-    /// Follows the turns that begin on the thread from now on and that this session does not start itself.
-    pub fn follow(&self) -> Follow {
-        Follow::new(&self.session, self.id().clone())
     }
 
     /// Asks for no more events of the thread (`thread/unsubscribe`). Its streams that are open end with

@@ -1,114 +1,34 @@
 //! One exchange.
 
 use super::{
-    Event, Events, Generation,
-    hub::{Mailbox, Reply, Session, Wait, release_turn},
+    Event, Events, Generation, Input, TurnRequest,
+    hub::{Mailbox, Session, Wait, drop_turn},
+    thread_turns::steer_ours,
     trace,
 };
 use crate::{
-    connection::{Prepared, Scope, TurnOptions, decode_response, steered},
-    error::{CallError, SteerError, TurnError},
+    connection::{Prepared, Scope},
+    error::{CallError, Fault, SteerError, TurnError},
     id::{ThreadId, TurnId},
-    protocol::{TurnStart, TurnSteer, UserInput},
-    turn::{InterruptOutcome, State, SubscriptionKey, TurnKey, TurnResult},
+    turn::{InputError, InterruptOutcome, NO_REMOTE_IMAGES_SINCE, State, SubscriptionKey, TurnKey, TurnResult},
 };
 use std::{
     fmt,
     future::poll_fn,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
-    time::Duration,
 };
-
-/// What a turn is started with: an input, and what else there is to say.
-///
-/// ```
-/// # use turnwire_core::client::TurnRequest;
-/// # use std::time::Duration;
-/// let plain: TurnRequest = "Explain this repository.".into();
-/// let bounded = TurnRequest::new("Fix the build.").deadline(Duration::from_secs(600));
-/// ```
-#[derive(Clone, Debug)]
-#[must_use]
-pub struct TurnRequest {
-    params: TurnStart,
-    options: TurnOptions,
-}
-
-impl TurnRequest {
-    /// A turn with this input.
-    pub fn new(input: impl Into<Input>) -> Self {
-        Self { params: TurnStart::new("", input.into().0), options: TurnOptions::default() }
-    }
-
-    /// How long the turn may take from its start. Past that it ends as timed out, the server is told to stop it, and the
-    /// thread stays busy until it has.
-    pub fn deadline(mut self, deadline: Duration) -> Self {
-        self.options = self.options.deadline(deadline);
-        self
-    }
-
-    /// Sets any other params of `turn/start`. Note that overrides of the model, the sandbox and the like stay with the
-    /// thread for its later turns.
-    pub fn with(mut self, set: impl FnOnce(TurnStart) -> TurnStart) -> Self {
-        self.params = set(self.params);
-        self
-    }
-}
-
-impl TurnRequest {
-    /// With a mark by which the turn can be found in a history, and the mark: the caller's own, if there is one.
-    pub(super) fn marked(mut self, new: impl FnOnce() -> String) -> (Self, Option<String>) {
-        let mark = self.params.client_user_message_id.get_or_insert_with(new).clone();
-        (self, Some(mark))
-    }
-
-    /// With so much less time.
-    pub(super) fn shortened(mut self, by: Duration) -> Self {
-        self.options.deadline = self.options.deadline.map(|deadline| deadline.saturating_sub(by));
-        self
-    }
-}
-
-/// The input of a turn: a text, one item, or several.
-#[derive(Clone, Debug, Default)]
-pub struct Input(pub(crate) Vec<UserInput>);
-
-impl From<&str> for Input {
-    fn from(text: &str) -> Self {
-        Self(vec![UserInput::text(text)])
-    }
-}
-
-impl From<String> for Input {
-    fn from(text: String) -> Self {
-        Self(vec![UserInput::text(text)])
-    }
-}
-
-impl From<UserInput> for Input {
-    fn from(item: UserInput) -> Self {
-        Self(vec![item])
-    }
-}
-
-impl From<Vec<UserInput>> for Input {
-    fn from(items: Vec<UserInput>) -> Self {
-        Self(items)
-    }
-}
-
-impl<T: Into<Input>> From<T> for TurnRequest {
-    fn from(input: T) -> Self {
-        Self::new(input)
-    }
-}
 
 /// A turn that the server has taken.
 ///
 /// A handle: clones are the same turn and share one reading position, so that two that call [`next`](Self::next) share
-/// the events between them. [`subscribe`](Self::subscribe) makes a reader of its own. When the last clone is dropped the
-/// turn runs on; what it produces is not kept here, and its thread stays busy until it ends.
+/// the events between them. That position begins with the first event of the turn, or for a turn that was attached to with
+/// the first one after that. [`subscribe`](Self::subscribe) makes a reader of its own, which begins where the turn is then.
+///
+/// When the last clone is dropped before the end, what happens is what the request's
+/// [`on_drop`](super::TurnRequest::on_drop) says: unless told otherwise the turn runs on. What it produces is not kept here
+/// then, and its thread stays busy until it ends; [`Thread::stop`](super::Thread::stop) still ends it, and
+/// [`Thread::attach`](super::Thread::attach) takes it up again.
 #[derive(Clone)]
 pub struct Turn {
     inner: Arc<Inner>,
@@ -150,31 +70,36 @@ impl Turn {
         request: TurnRequest,
         with_events: bool,
     ) -> Result<Self, TurnError> {
-        let TurnRequest { mut params, options } = request;
+        request.check().map_err(TurnError::Input)?;
+        let has_remote_image = request.has_remote_image();
+        let TurnRequest { mut params, mut options, asks_in_stream, .. } = request;
         params.thread_id = thread.clone();
+        options.take_sandbox(&mut params);
         let request = Prepared::new(&params).map_err(TurnError::Start)?;
         drop(params);
         let (key, events) = session.hub.command(|connection, now| {
+            if has_remote_image && !connection.may_be_older_than(NO_REMOTE_IMAGES_SINCE) {
+                return Err(TurnError::Input(InputError::RemoteImage));
+            }
             let key = connection.enter_turn(now, thread.clone(), request, &options)?;
-            Ok::<_, TurnError>((key, with_events.then(|| connection.subscribe(Scope::Turn(key)))))
+            let events = with_events.then(|| connection.subscribe(Scope::Turn(key)));
+            if let Some(reader) = events {
+                connection.ask_reader(key, reader, asks_in_stream);
+            }
+            Ok::<_, TurnError>((key, events))
         })?;
         // From here on the turn is released on every way out.
-        Ok(Self::adopt(session, key, thread.clone(), events))
+        Ok(Self::of(session, key, thread, events))
     }
 
-    /// A handle to a turn of the connection, which it releases.
-    pub(super) fn adopt(
-        session: &Arc<Session>,
-        key: TurnKey,
-        thread: ThreadId,
-        events: Option<SubscriptionKey>,
-    ) -> Self {
+    /// The handle to a turn that is held, which lets go of it when it is dropped.
+    pub(super) fn of(session: &Arc<Session>, key: TurnKey, thread: &ThreadId, events: Option<SubscriptionKey>) -> Self {
         Self {
             inner: Arc::new(Inner {
                 session: Arc::clone(session),
                 key,
-                trace: trace::Turn::new(&session.hub, &thread),
-                thread,
+                trace: trace::Turn::new(&session.hub, thread),
+                thread: thread.clone(),
                 events: events.map(|key| Mutex::new(Mailbox::new(key))),
                 result: Mutex::new(None),
             }),
@@ -191,6 +116,10 @@ impl Turn {
             inner.thread = thread;
         }
         Ok(self)
+    }
+
+    pub(super) fn parts(&self) -> (&Arc<Session>, TurnKey) {
+        (&self.inner.session, self.inner.key)
     }
 
     /// Whether anything was heard of it, though its start may never have been answered.
@@ -246,8 +175,9 @@ impl Turn {
         let Some(events) = &self.inner.events else { return Poll::Ready(None) };
         let mut mailbox = events.lock().unwrap_or_else(PoisonError::into_inner);
         let found = mailbox.poll_next(&self.inner.session.hub, cx);
+        let reader = mailbox.key;
         drop(mailbox);
-        found.map(|event| event.map(Event::from))
+        found.map(|event| event.map(|event| Event::for_reader(event, &self.inner.session.hub, reader)))
     }
 
     /// A reader of its own, for what comes from now on.
@@ -275,12 +205,8 @@ impl Turn {
     /// # Cancel safety
     /// Dropping the future may leave the input sent.
     pub async fn steer(&self, input: impl Into<Input>) -> Result<TurnId, SteerError> {
-        let Inner { session, key, .. } = &*self.inner;
-        let input = input.into().0;
-        let pending = session.hub.command(|connection, now| connection.steer(now, *key, input))?;
-        let outcome = Reply::new(session, pending.key()).await;
-        let expected = self.id().unwrap_or_else(|| "".into());
-        steered(outcome.and_then(|json| decode_response::<TurnSteer>(&json)), &expected)
+        let input = input.into().for_steering().map_err(SteerError::Input)?;
+        steer_ours(&self.inner.session, self.inner.key, input).await
     }
 
     /// Asks the server to end the turn (`turn/interrupt`) and waits until it has taken that. The end itself comes as
@@ -310,7 +236,7 @@ impl Turn {
         let Inner { session, key, .. } = &*self.inner;
         let state = poll_fn(|cx| {
             session.hub.poll(cx, Wait::Turn(*key), |connection| match connection.turn_state(*key) {
-                Some(State::Starting) => Poll::Pending,
+                Some(State::Queued | State::Starting) => Poll::Pending,
                 state => Poll::Ready(state),
             })
         })
@@ -339,7 +265,8 @@ impl Turn {
         let Poll::Ready(report) = found else { return Poll::Pending };
         let decoded = match report {
             Ok(report) => report.into_result(),
-            Err(error) => Err(TurnError::Start(error)),
+            Err(CallError { fault: Fault::Relaxes(relaxation), .. }) => Err(TurnError::Relaxes(relaxation)),
+            Err(error) => Err(InputError::of(&error).map_or(TurnError::Start(error), TurnError::Input)),
         };
         trace.ended(session.hub.read(|connection| connection.turn_state(*key)).unwrap_or(State::Lost));
         *result = Some(decoded.clone());
@@ -352,6 +279,6 @@ impl Drop for Inner {
         if let Some(events) = &mut self.events {
             events.get_mut().unwrap_or_else(PoisonError::into_inner).close(&self.session.hub);
         }
-        release_turn(&self.session.hub, self.key);
+        drop_turn(&self.session.hub, self.key);
     }
 }

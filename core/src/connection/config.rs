@@ -22,6 +22,8 @@ pub struct Config {
     /// Takes the server to be of this version, such as `0.163.0`, whatever it says. Requests that need a newer one are
     /// refused before they are sent; where no version is known, nothing is refused.
     pub assume_version: Option<String>,
+    /// Whether the server may ask for attestations (`attestation/generate`). Only for who has a handler for them.
+    pub request_attestation: bool,
     /// Whether a line that looks like JSON and is none ends the connection. Off by default: it is a diagnostic.
     pub strict: bool,
     /// Whether every line of both directions is kept for [`Connection::poll_tap`](super::Connection::poll_tap), and what else
@@ -55,6 +57,7 @@ impl Default for Config {
             experimental_api: true,
             opt_out_notifications: Vec::new(),
             assume_version: None,
+            request_attestation: false,
             strict: false,
             tap: false,
             #[cfg(feature = "client")]
@@ -176,6 +179,19 @@ pub struct Limits {
     /// a gap says how much. The beginnings and ends of items and turns, token counts, errors and refusals are always kept:
     /// they are bounded by what the agent does.
     pub max_unread_bytes: usize,
+    /// Of how many threads the settings are remembered that the server told. The one used least recently is forgotten first;
+    /// its sandbox has to be told again (by resuming the thread) before a turn of it can have another.
+    pub max_thread_settings: usize,
+    /// How many starts may wait for one thread (`WhenBusy::Queue`).
+    pub max_queued_turns: usize,
+    /// Of how many threads it is known whether they are busy, and what they have used. Of more than that nothing is known:
+    /// a start there is sent whatever runs.
+    pub max_watched_threads: usize,
+    /// How many turns that were not started here may wait to be taken by one reader of a thread's turns.
+    pub max_unclaimed_turns: usize,
+    /// How many requests of the server may be open at once, and how many that were answered are remembered until the server
+    /// says that they are settled. Past that, they are refused. `max_unread_bytes` bounds their bytes.
+    pub max_asks: usize,
     /// Of how many threads of sub-agents it is remembered whose they are. Past that, the oldest is forgotten.
     pub max_known_children: usize,
     /// How many diagnostics are remembered.
@@ -195,6 +211,11 @@ impl Default for Limits {
             max_parked_events: 4096,
             merge_after: Some(64),
             max_unread_bytes: 64 * 1024 * 1024,
+            max_thread_settings: 4096,
+            max_queued_turns: 64,
+            max_watched_threads: 16 * 1024,
+            max_unclaimed_turns: 64,
+            max_asks: 256,
             max_known_children: 4096,
             max_diagnostics: 64,
             max_unsent_bytes: 64 * 1024 * 1024,
@@ -207,6 +228,12 @@ impl Default for Limits {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timeouts {
+    /// From a request of the server to its answer, where it is a person's or a tool's to give. Past that, it is refused.
+    pub ask: Duration,
+    /// From the server's request for an attestation to the answer. Servers go on without it after a tenth of a second.
+    pub attestation: Duration,
+    /// From the server's request for new tokens, or for the time, to the answer. Servers wait ten seconds.
+    pub token_refresh: Duration,
     /// From the start of the connection to the answer to `initialize`.
     pub initialize: Duration,
     /// From the call to the answer. Starting a hundred threads at once takes seconds, so this is generous.
@@ -227,6 +254,9 @@ pub struct Timeouts {
 impl Default for Timeouts {
     fn default() -> Self {
         Self {
+            ask: Duration::from_secs(24 * 3600),
+            attestation: Duration::from_secs(1),
+            token_refresh: Duration::from_secs(9),
             initialize: Duration::from_secs(30),
             call: Duration::from_secs(120),
             reply: Duration::from_secs(60),

@@ -1,11 +1,9 @@
-//! Turns that begin in another way than by `turn/start`: compactions, reviews, those that a resumed thread is found in, and
-//! those that nobody here started.
+//! Turns that begin in another way than by `turn/start`: compactions, reviews, and those that a resumed thread is found in.
 //!
 //! A compaction is not named by the answer to its request. Its turn is the one that starts on the thread after the request
 //! was sent and compacts, as its items say; the late events of a turn before it name that turn and are passed over. A review
 //! is named by the answer, which may also name a thread of its own. A turn that runs when a thread is resumed is taken over
-//! in the moment in which the answer is read, so that no event of it is missed. And whoever follows a thread is given each
-//! turn that begins there, from its first event on.
+//! in the moment in which the answer is read, so that no event of it is missed.
 
 use super::{Connection, Event, Lane, Prepared, Purpose, RequestKey, Scope, TurnOptions, turns::TurnTimer};
 use crate::{
@@ -13,28 +11,13 @@ use crate::{
     error::{CallError, Delivery, Fault, TurnError},
     id::{ThreadId, TurnId},
     json::Json,
-    protocol::{Request, ReviewStart, ThreadCompactStart, ThreadResume, ThreadUnsubscribe},
+    protocol::{Request, ReviewStart, ThreadCompactStart, ThreadUnsubscribe},
     time::Time,
-    turn::{Origin, RawEvent, SubscriptionKey, Turn, TurnKey},
+    turn::{Origin, RawEvent, SubscriptionKey, TurnKey},
 };
 use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-
-/// How many turns that began on a thread may wait for whoever follows it. Further ones are not kept for them.
-pub(super) const MAX_FOLLOWED: usize = 64;
-
-/// What [`Connection::next_followed`] finds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Followed {
-    /// No more turns will come: the connection is over.
-    Finished,
-    /// Nothing yet. [`Event::Readable`] will say when there is.
-    Pending,
-    /// A turn that began, and a subscription that has its events from the first one on. Both are the caller's to release.
-    Turn(TurnKey, SubscriptionKey),
-}
 
 /// What is to be done with an answer beside handing it out.
 #[derive(Debug)]
@@ -106,26 +89,6 @@ impl Connection {
         Ok(key)
     }
 
-    /// Takes part in a turn that runs on the server already, from now on.
-    ///
-    /// # Errors
-    /// When the thread runs a turn that is known here.
-    pub fn attach_turn(&mut self, thread: ThreadId, id: TurnId) -> Result<TurnKey, TurnError> {
-        if let Some(fault) = self.refusal() {
-            return Err(TurnError::Start(CallError::new(ThreadResume::METHOD, fault)));
-        }
-        if self.is_thread_busy(&thread) {
-            return Err(TurnError::Busy(thread));
-        }
-        let key = TurnKey(self.next_turn);
-        self.next_turn += 1;
-        self.turns.insert(key, Turn::attached(thread.clone(), id.clone()));
-        let entry = self.threads.entry(thread).or_default();
-        entry.live = Some(key);
-        entry.running = Some(id);
-        Ok(key)
-    }
-
     /// Resumes a thread (`thread/resume`). If the answer says that a turn runs there, it is attached to in the same moment;
     /// [`take_attached`](Self::take_attached) has it.
     ///
@@ -154,44 +117,6 @@ impl Connection {
         Ok(key)
     }
 
-    /// Follows a thread: [`next_followed`](Self::next_followed) has each turn that begins there from now on, but for those
-    /// that are started here. If several follow one thread, each turn goes to one of them.
-    pub fn follow(&mut self, thread: ThreadId) -> SubscriptionKey {
-        let key = self.new_subscription_key();
-        if !self.link.is_over() {
-            self.threads.entry(thread.clone()).or_default().followers += 1;
-            self.followers.insert(key, thread);
-        }
-        key
-    }
-
-    /// The next turn for whoever follows a thread.
-    pub fn next_followed(&mut self, key: SubscriptionKey) -> Followed {
-        let Some(thread) = self.followers.get(&key) else { return Followed::Finished };
-        match self.threads.get_mut(thread).and_then(|entry| entry.followed.pop_front()) {
-            Some((turn, subscription)) => Followed::Turn(turn, subscription),
-            None if self.link.is_over() => Followed::Finished,
-            None => Followed::Pending,
-        }
-    }
-
-    /// Follows no longer. What nobody has fetched is released with the last who followed the thread.
-    pub fn unfollow(&mut self, key: SubscriptionKey) {
-        let Some(thread) = self.followers.remove(&key) else { return };
-        let mut left = VecDeque::new();
-        if let Some(entry) = self.threads.get_mut(&thread) {
-            entry.followers = entry.followers.saturating_sub(1);
-            if entry.followers == 0 {
-                left = core::mem::take(&mut entry.followed);
-            }
-        }
-        for (turn, subscription) in left {
-            self.unsubscribe(subscription);
-            self.release_turn(turn);
-        }
-        self.prune_thread(thread.as_str());
-    }
-
     /// The thread that a turn runs on.
     #[must_use]
     pub fn turn_thread(&self, key: TurnKey) -> Option<&ThreadId> {
@@ -201,7 +126,7 @@ impl Connection {
     /// Whether a turn of this connection runs on the thread, as far as the server has said.
     #[must_use]
     pub fn is_thread_busy(&self, thread: &ThreadId) -> bool {
-        self.threads.get(thread).is_some_and(|entry| entry.live.is_some())
+        self.threads.get(thread).is_some_and(|entry| entry.live.is_some() || !entry.queue.is_empty())
     }
 }
 
@@ -241,7 +166,7 @@ impl Connection {
 
     fn attach_as_answered(&mut self, now: Time, thread: ThreadId, answer: &Json) -> Option<(TurnKey, SubscriptionKey)> {
         let found = RunningTurn::find(answer)?;
-        let key = self.attach_turn(thread, found.id.as_str().into()).ok()?;
+        let key = self.attach_turn(now, &thread, &found.id, &TurnOptions::default()).ok()?;
         let subscription = self.subscribe(Scope::Turn(key));
         if let Some(turn) = self.turns.get_mut(&key) {
             for (id, item) in found.items {
@@ -257,29 +182,6 @@ impl Connection {
         let Some(entry) = self.threads.get_mut(thread) else { return };
         let events = &mut self.events;
         entry.log.end_readers(RawEvent::Unsubscribed, policy, |key| events.push_back(Event::Readable(key)));
-    }
-
-    /// A turn began on a thread: if somebody follows it and the turn is not one of ours, it is attached to. Returns it.
-    pub(super) fn handle_followed(&mut self, thread: &ThreadId, id: &str) -> Option<TurnKey> {
-        let entry = self.threads.get_mut(thread)?;
-        if entry.followers == 0 || entry.live.is_some() {
-            return None;
-        }
-        if entry.followed.len() >= MAX_FOLLOWED {
-            self.counters.left_out += 1;
-            return None;
-        }
-        let key = self.attach_turn(thread.clone(), id.into()).ok()?;
-        let subscription = self.subscribe(Scope::Turn(key));
-        if let Some(entry) = self.threads.get_mut(thread) {
-            entry.followed.push_back((key, subscription));
-        }
-        for (follower, followed) in &self.followers {
-            if followed == thread {
-                self.events.push_back(Event::Readable(*follower));
-            }
-        }
-        Some(key)
     }
 
     /// Keeps what came for a thread that nobody here has to do with, while it may be that of a review.

@@ -220,7 +220,7 @@ impl Connection {
         let ours = self.turns.values().find(|ours| ours.id.as_ref().is_some_and(|id| id == turn));
         let others = || {
             let runs = |running: &Option<TurnId>| running.as_ref().is_some_and(|id| id == turn);
-            self.threads.iter().find(|(_, entry)| runs(&entry.running)).map(|(thread, _)| thread.clone())
+            self.watched.iter().find(|(_, watched)| runs(&watched.running)).map(|(thread, _)| thread.clone())
         };
         ours.map(|turn| turn.thread.clone()).or_else(others)
     }
@@ -277,7 +277,7 @@ impl Connection {
 
     pub(super) fn prune_scope(&mut self, scope: &Scope) {
         match scope {
-            Scope::Thread(thread) => self.prune_thread(thread.as_str()),
+            Scope::Thread(thread) | Scope::Turns(thread) => self.prune_thread(thread.as_str()),
             Scope::Tree(_) => self.kin.prune(),
             Scope::Connection | Scope::Turn(_) => {}
         }

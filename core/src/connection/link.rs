@@ -218,6 +218,9 @@ impl Connection {
         let mut client_info = ClientInfo::new(config.client_name.clone(), config.client_version.clone());
         client_info.title = config.client_title.clone();
         let mut capabilities = InitializeCapabilities::new().experimental_api(config.experimental_api);
+        if config.request_attestation {
+            capabilities = capabilities.request_attestation(true);
+        }
         if !config.opt_out_notifications.is_empty() {
             capabilities = capabilities.opt_out_notification_methods(config.opt_out_notifications.clone());
         }
@@ -353,15 +356,18 @@ impl Connection {
         let mut tell = |key| events.push_back(Event::Readable(key));
         self.log.finish(&mut tell);
         self.kin.finish();
-        for key in self.subscriptions.keys().chain(self.followers.keys()) {
+        for key in self.subscriptions.keys() {
             tell(*key);
         }
         self.threads.retain(|_, entry| {
             // Its consumers were told above, in the order of the subscriptions.
             entry.log.finish(|_| {});
-            entry.in_doubt = false;
+            entry.turns_log.finish(|_| {});
             !entry.is_idle()
         });
+        self.watched.clear();
+        self.ends.clear();
+        self.freed.clear();
         self.time_wanted.clear();
         self.unchecked.clear();
         self.strays = super::follow::Strays::default();
@@ -373,6 +379,8 @@ impl Connection {
             let delivery = self.requests.delivery(key);
             self.settle_request(now, key, Err(Fault::Disconnected { delivery, cause: cause.clone() }));
         }
+        self.lose_asks(cause);
+        self.lose_logins(cause);
         self.lose_turns(cause);
     }
 }

@@ -41,29 +41,36 @@
 //! ```
 
 mod alarms;
+mod asks;
 mod config;
 mod follow;
 mod kin;
 mod link;
+mod logins;
 mod needs;
 mod propagation;
 mod refusals;
 mod requests;
 mod routing;
+mod settings;
 mod tap;
 mod turns;
+mod watch;
 
+pub use crate::turn::TurnOptions;
 pub use alarms::AlarmKey;
+pub use asks::{AnswerError, AskEnd, AskKind, Asked, ListenFor, ListenerKey, NextAsk};
 pub use config::{Config, Limits, RestartPolicy, Timeouts};
-pub use follow::Followed;
 pub use link::{ServerInfo, Tried};
+pub use logins::{LoginEnd, LoginKey};
 pub use needs::Prepared;
 pub use propagation::TraceContext;
 pub use requests::RequestKey;
 pub use routing::Scope;
-pub use turns::TurnOptions;
+pub use settings::KnownSettings;
 #[cfg(feature = "client")]
-pub(crate) use turns::steered;
+pub(crate) use turns::{other_turn, steered};
+pub use watch::Running;
 
 use crate::record::Step;
 use crate::{
@@ -90,6 +97,7 @@ use requests::{Answered, Lane, Purpose, Requests};
 use routing::ThreadEntry;
 use serde::Serialize;
 use turns::TurnTimer;
+use watch::{EndOfOther, Watched};
 
 /// How many bytes one `poll_transmit` gathers before it says that it is enough for now.
 const TRANSMIT_CHUNK: usize = 64 * 1024;
@@ -136,8 +144,14 @@ pub struct ServerRequestKey(u64);
 pub enum Event {
     /// The alarm rang, or the connection is over.
     Alarm(AlarmKey),
+    /// A request of the server can be fetched with [`Connection::next_ask`], or no more will come.
+    Asked(ListenerKey),
+    /// A request of the server is over.
+    AskEnded(ServerRequestKey),
     /// The connection is over, and everything that waited has its outcome. The last event.
     Closed,
+    /// A login that is waited for ended.
+    Login(LoginKey),
     /// The subscription has something to read, or its end.
     Readable(SubscriptionKey),
     /// The handshake succeeded.
@@ -166,8 +180,12 @@ pub struct Timeout {
 pub enum TimeoutReason {
     /// An alarm of the application.
     Alarm,
+    /// A request of the server that was not answered.
+    Ask,
     /// The connection ends, whatever is still missing.
     Drain,
+    /// A login that is waited for.
+    Login,
     /// A request, the handshake included.
     Request,
     /// A turn, or the interrupt of one.
@@ -196,12 +214,20 @@ pub struct Counters {
     pub unknown_responses: u64,
     /// Requests of the server that were refused.
     pub refused: u64,
+    /// Requests of the server that came again.
+    pub replayed: u64,
+    /// Handlers of the application that failed or panicked.
+    pub handlers_failed: u64,
     /// Deltas that were merged into the one before.
     pub merged: u64,
     /// Deltas that were left out.
     pub left_out: u64,
     /// Records of the tap that found no room.
     pub tap_lost: u64,
+    /// Requests of the server that are open now, or over and still held.
+    pub asks: usize,
+    /// Logins that are waited for now.
+    pub logins: usize,
     /// Requests in the table now.
     pub requests: usize,
     /// Those of them that were sent and are not answered.
@@ -238,6 +264,12 @@ pub struct Connection {
     turn_timers: BTreeSet<(Time, TurnKey, TurnTimer)>,
     /// The threads with a turn that is not over, or with a subscription.
     threads: HashMap<crate::id::ThreadId, ThreadEntry>,
+    /// What is known of threads as such. Length <= `Limits::max_watched_threads`.
+    watched: HashMap<crate::id::ThreadId, Watched>,
+    /// Threads that were busy, and have starts that wait for them. Empty between calls.
+    freed: Vec<crate::id::ThreadId>,
+    /// The last ends of turns that were nobody's here. Bounded by `watch::REMEMBERED_ENDS`.
+    ends: VecDeque<EndOfOther>,
     subscriptions: BTreeMap<SubscriptionKey, Scope>,
     next_subscription: u64,
     /// What belongs to no thread that anybody here has to do with.
@@ -255,11 +287,14 @@ pub struct Connection {
     afters: BTreeMap<RequestKey, follow::After>,
     /// The turns that a resumed thread was found running, until they are fetched with the answer.
     attached: BTreeMap<RequestKey, (TurnKey, SubscriptionKey)>,
-    /// Who is told of turns that begin on a thread.
-    followers: BTreeMap<SubscriptionKey, crate::id::ThreadId>,
     /// Reviews on threads of their own whose start is not answered, and what came meanwhile for threads that nobody here
     /// has to do with: one of them may be theirs.
     strays: follow::Strays,
+    /// What the server told of the settings of threads, and whose sandbox is to be restored.
+    settings: settings::Settings,
+    /// The requests of the server that the application answers.
+    asks: asks::Asks,
+    logins: logins::Logins,
     events: VecDeque<Event>,
     diagnostics: VecDeque<Diagnostic>,
     counters: Counters,
@@ -308,6 +343,9 @@ impl Connection {
             next_turn: 1,
             turn_timers: BTreeSet::new(),
             threads: HashMap::new(),
+            watched: HashMap::new(),
+            freed: Vec::new(),
+            ends: VecDeque::new(),
             subscriptions: BTreeMap::new(),
             next_subscription: 1,
             log: EventLog::default(),
@@ -319,8 +357,10 @@ impl Connection {
             alarms: alarms::Alarms::default(),
             afters: BTreeMap::new(),
             attached: BTreeMap::new(),
-            followers: BTreeMap::new(),
             strays: follow::Strays::default(),
+            settings: settings::Settings::default(),
+            asks: asks::Asks::default(),
+            logins: logins::Logins::default(),
             events: VecDeque::new(),
             diagnostics: VecDeque::new(),
             counters: Counters::default(),
@@ -340,6 +380,10 @@ impl Connection {
         while let Some(frame) = framer.next_frame(&mut bytes) {
             self.tap_frame(now, &frame);
             self.handle_frame(now, frame);
+            if self.has_restores() {
+                self.send_restores(now);
+            }
+            self.start_queued(now);
             if self.answers_bytes > self.config.limits.max_unsent_bytes {
                 let waiting = self.answers_bytes;
                 let reason = alloc::format!("it asks and does not read: {waiting} bytes of answers wait for it");
@@ -393,6 +437,7 @@ impl Connection {
         while let Some((key, fault)) = self.requests.expire(now) {
             self.settle_request(now, key, Err(fault));
         }
+        self.start_queued(now);
         while let Some((at, key, timer)) = self.turn_timers.first().copied() {
             if at > now {
                 break;
@@ -400,6 +445,10 @@ impl Connection {
             self.turn_timers.remove(&(at, key, timer));
             self.handle_turn_timer(now, key, timer);
         }
+        self.send_restores(now);
+        self.start_queued(now);
+        self.expire_asks(now);
+        self.expire_logins(now);
         self.handle_link_timeout(now);
         self.ring_alarms(now);
     }
@@ -410,6 +459,7 @@ impl Connection {
     /// Appends bytes to be written to the server, some tens of kilobytes at a time, and says whether there were any.
     /// From then on they count as sent: whoever polls must write them, in order, or report the failure.
     pub fn poll_transmit(&mut self, now: Time, out: &mut Vec<u8>) -> bool {
+        self.send_restores(now);
         let before = out.len();
         while out.len() - before < TRANSMIT_CHUNK {
             if self.link.is_over() {
@@ -433,7 +483,7 @@ impl Connection {
     /// Whether [`poll_transmit`](Self::poll_transmit) would yield anything.
     #[must_use]
     pub fn has_transmit(&self) -> bool {
-        let has_answer = self.is_ready() && !self.answers.is_empty();
+        let has_answer = self.is_ready() && (!self.answers.is_empty() || self.has_restores());
         !self.link.is_over() && (has_answer || self.requests.has_next(self.window(), self.urgent_window()))
     }
 
@@ -450,7 +500,10 @@ impl Connection {
         let turn = self.turn_timers.first().map(|(at, ..)| (*at, TimeoutReason::Turn));
         let drain = self.link.drains_until().map(|at| (at, TimeoutReason::Drain));
         let alarm = self.alarms.next_due().map(|at| (at, TimeoutReason::Alarm));
-        [request, turn, drain, alarm].into_iter().flatten().min().map(|(at, reason)| Timeout { at, reason })
+        let ask = self.next_ask_due().map(|at| (at, TimeoutReason::Ask));
+        let login = self.next_login_due().map(|at| (at, TimeoutReason::Login));
+        let all = [request, turn, drain, ask, login, alarm];
+        all.into_iter().flatten().min().map(|(at, reason)| Timeout { at, reason })
     }
 
     /// The next edge.
@@ -554,9 +607,17 @@ impl Connection {
     /// Stops listening, and forgets what was not read.
     pub fn unsubscribe(&mut self, key: SubscriptionKey) {
         let Some(scope) = self.subscriptions.remove(&key) else { return };
+        let mut offered = Vec::new();
+        self.leave_asks(key);
         if let Some(log) = self.log_of(&scope, false) {
+            if let Scope::Turns(_) = scope {
+                while let Next::Event(event) = log.next(key) {
+                    offered.extend(if let RawEvent::Turn(turn) = event { Some(turn) } else { None });
+                }
+            }
             log.unsubscribe(key);
         }
+        self.drop_offers(offered);
         self.prune_scope(&scope);
     }
 
@@ -626,6 +687,8 @@ impl Connection {
         let turns: usize = self.turns.values().map(Turn::unread_bytes).sum();
         let threads: usize = self.threads.values().map(|entry| entry.log.bytes()).sum();
         Counters {
+            asks: self.open_asks(),
+            logins: self.open_logins(),
             requests: self.requests.len(),
             pending: self.requests.pending(),
             queued: self.requests.queued(),
@@ -683,7 +746,7 @@ impl Connection {
                 self.diagnose(DiagnosticKind::Oversized, head, length);
                 if let Some((method, id)) = Envelope::request_in_head(head) {
                     // Silence would stall its turn for ever.
-                    self.handle_server_request(id, method, None, &Keys::default());
+                    self.handle_server_request(now, id, method, None, &Keys::default());
                 }
                 if let Some(RpcId::Integer(id)) = Envelope::response_id_in_head(head) {
                     let limit = self.config.limits.max_line;
@@ -702,7 +765,7 @@ impl Connection {
                     self.handle_notification(now, line, &method, params, &keys, emitted_at_ms);
                 }
                 Message::Request { id, method, params, keys } => {
-                    self.handle_server_request(id, &method, params, &keys);
+                    self.handle_server_request(now, id, &method, params, &keys);
                 }
                 Message::Success { id: RpcId::Integer(id), result } => {
                     self.handle_response(now, id, Ok(result.into()), line);
@@ -736,6 +799,7 @@ impl Connection {
 
     fn handle_response(&mut self, now: Time, id: i64, outcome: Result<Json, Fault>, line: &[u8]) {
         let key = RequestKey(u64::try_from(id).unwrap_or(0));
+        let outcome = self.note_answer(key, outcome);
         self.handle_after(now, key, &outcome);
         let answered = self.requests.answer(key, outcome);
         let kind = match answered {
@@ -778,6 +842,7 @@ impl Connection {
             Answered::Own(Purpose::Interrupt(turn), method, outcome) => {
                 self.handle_interrupted(now, turn, outcome.map_err(|fault| CallError::new(method, fault)));
             }
+            Answered::Own(Purpose::RestoreSandbox, _, outcome) => self.handle_restored(key, &outcome),
             Answered::Own(Purpose::Call | Purpose::Abandoned, ..)
             | Answered::Ready
             | Answered::Duplicate
@@ -801,11 +866,15 @@ impl Connection {
         if lane == Lane::Normal && self.requests.queued() >= limit {
             return Err(CallError::new(request.method, Fault::QueueFull { limit }));
         }
+        let note = if purpose == Purpose::Call { self.note_of_request(&mut request) } else { None };
         let (within, needs) = (self.within(), request.take_needs());
         let Prepared { method, params, .. } = request;
         let entered = self.requests.enter(now, method.clone(), &params, purpose, lane, within);
         let key = entered.map_err(|fault| CallError::new(method, fault))?;
         self.note_needs(key, needs);
+        if let Some(note) = note {
+            self.requests.keep_note(key, note);
+        }
         Ok(key)
     }
 

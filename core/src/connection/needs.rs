@@ -58,6 +58,14 @@ impl Prepared {
         }
     }
 
+    /// Adds a member to the params, which are an object that has members and not this one.
+    pub(super) fn set_member(&mut self, name: &str, value: &Json) {
+        let Some(members) = self.params.as_str().trim_end().strip_suffix('}') else { return };
+        if let Ok(params) = Json::parse(&alloc::format!("{members},\"{name}\":{}}}", value.as_str())) {
+            self.params = params;
+        }
+    }
+
     pub(super) fn take_needs(&mut self) -> Vec<Need> {
         core::mem::take(&mut self.needs)
     }
@@ -100,6 +108,13 @@ impl Connection {
     #[cfg(feature = "client")]
     pub(crate) fn takes_experimental(&self, what: &'static str, since: &'static str) -> bool {
         self.config.experimental_api && self.is_ready() && self.unmet(&[Need { what, since }]).is_none()
+    }
+
+    /// Whether the server is older than this, or may be, since it does not say.
+    pub(crate) fn may_be_older_than(&self, since: &str) -> bool {
+        let reported = self.server.as_ref().and_then(|server| server.version.as_deref());
+        let version = self.config.assume_version.as_deref().or(reported).and_then(Version::parse);
+        version.is_none_or(|version| Version::parse(since).is_some_and(|since| version < since))
     }
 
     fn unmet(&self, needs: &[Need]) -> Option<Fault> {

@@ -1,6 +1,7 @@
 //! The requests that are not done with: who asked, what was sent, until when, and what came back.
 
 use super::TraceContext;
+use super::settings::Note;
 use crate::{
     error::{Delivery, Fault},
     json::Json,
@@ -34,6 +35,8 @@ pub(crate) enum Purpose {
     Initialize,
     /// The interrupt of a turn.
     Interrupt(TurnKey),
+    /// The taking back of a turn's sandbox.
+    RestoreSandbox,
     /// The start of a turn.
     StartTurn(TurnKey),
 }
@@ -66,6 +69,7 @@ struct Slot {
     /// When it is given up. Set if and only if it is not done; then `(due, key)` is in `timers`.
     due: Time,
     reply_within: Duration,
+    note: Option<Box<Note>>,
 }
 
 /// What an answer is for.
@@ -166,7 +170,8 @@ impl Requests {
         self.next += 1;
         let due = now + within;
         self.timers.insert((due, key));
-        self.slots.insert(key, Slot { method, purpose, phase: Phase::Held, called: now, due, reply_within });
+        self.slots
+            .insert(key, Slot { method, purpose, phase: Phase::Held, called: now, due, reply_within, note: None });
         key
     }
 
@@ -226,6 +231,21 @@ impl Requests {
     pub(crate) fn has_next(&self, normal: usize, urgent: usize) -> bool {
         let has_urgent = self.in_flight + self.urgent_in_flight < urgent && !self.urgent.is_empty();
         has_urgent || (self.in_flight < normal && !self.normal.is_empty())
+    }
+
+    /// Keeps what the answer is to be looked at with.
+    pub(super) fn keep_note(&mut self, key: RequestKey, note: Note) {
+        if let Some(slot) = self.slots.get_mut(&key) {
+            slot.note = Some(Box::new(note));
+        }
+    }
+
+    /// The method of a request of the application that was sent and is not answered, and the note that was kept.
+    pub(super) fn open_call(&self, key: RequestKey) -> Option<(&str, Option<&Note>)> {
+        let slot = self.slots.get(&key)?;
+        let is_open = matches!(slot.phase, Phase::Sent { .. });
+        let is_call = matches!(slot.purpose, Purpose::Call | Purpose::Abandoned);
+        (is_open && is_call).then(|| (&*slot.method, slot.note.as_deref()))
     }
 
     /// Takes an answer of the server.

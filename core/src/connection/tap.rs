@@ -105,7 +105,7 @@ impl Connection {
 
     /// The request that starts a turn.
     pub(crate) fn start_of(&self, turn: TurnKey) -> Option<RequestKey> {
-        self.turns.get(&turn).map(|turn| turn.start)
+        self.turns.get(&turn)?.start
     }
 
     /// Keeps a step, if anybody wants it and it is not too late to change anything. What it costs to make it is paid only then.

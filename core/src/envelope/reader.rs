@@ -9,7 +9,7 @@ use alloc::{borrow::Cow, boxed::Box, vec::Vec};
 use core::{hash::BuildHasherDefault, hash::Hasher, ops::Range};
 use hashbrown::HashMap;
 
-/// How many beginnings are remembered. With a longer one for each than servers have, that is half a mebibyte.
+/// How many beginnings are remembered. That takes 1.3 MiB at the most, and half of it with lines as servers write them.
 const MAX_BEGINNINGS: usize = 2048;
 /// The longest beginning that is remembered, in bytes.
 const MAX_LENGTH: usize = 512;

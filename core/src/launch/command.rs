@@ -23,7 +23,9 @@ const CODEX_HOME: &str = "CODEX_HOME";
 pub enum Program {
     /// This one and no other. A bare name is looked up in `PATH`.
     Explicit(PathBuf),
-    /// `CODEX_BIN`, then `codex` in `PATH`.
+    /// The one of exactly the version that turnwire was made for, from where turnwire's own installer puts it.
+    Pinned,
+    /// `CODEX_BIN`, then `codex` in `PATH`, then where installers put it.
     #[default]
     Search,
 }
@@ -104,6 +106,14 @@ impl Command {
     #[must_use]
     pub fn program(mut self, path: impl Into<PathBuf>) -> Self {
         self.program = Program::Explicit(path.into());
+        self
+    }
+
+    /// Starts the server of exactly the version that turnwire was made for, from where turnwire's own installer puts it
+    /// (`turnwire_blocking::pinned`, or the program `turnwire-install-codex`), and no other. It is never installed by itself.
+    #[must_use]
+    pub fn pinned(mut self) -> Self {
+        self.program = Program::Pinned;
         self
     }
 

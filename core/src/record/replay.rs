@@ -530,7 +530,12 @@ impl Replay {
                         self.tell(ReplayedEvent::Closed(cause));
                     }
                 }
-                Event::Alarm(_) | Event::Turn(_) | Event::TimeWanted(_) => {}
+                Event::Alarm(_)
+                | Event::Asked(_)
+                | Event::AskEnded(_)
+                | Event::Login(_)
+                | Event::TimeWanted(_)
+                | Event::Turn(_) => {}
             }
         }
         for turn in 0..self.turns.len() {

@@ -122,6 +122,11 @@ impl EventLog {
         }
     }
 
+    /// How many listen.
+    pub(crate) fn readers(&self) -> usize {
+        self.readers.len()
+    }
+
     /// Appends the events of a consumer to `into`: all of them, or as many as there are within [`AT_ONCE`] and one more.
     /// Says whether no more will come.
     pub(crate) fn take(&mut self, key: SubscriptionKey, into: &mut VecDeque<RawEvent>) -> bool {
@@ -209,7 +214,7 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::turn::{Delta, DeltaKind, State};
+    use crate::turn::{Delta, DeltaKind, DeltaOrigin, State};
     use alloc::{format, string::String};
 
     const MERGE_AT_ONCE: Policy = Policy { merge_after: Some(1), max_bytes: 1 << 20 };
@@ -219,9 +224,7 @@ mod tests {
     fn delta(item: &str, text: &str) -> RawEvent {
         RawEvent::Delta(Delta {
             kind: DeltaKind::AgentMessage,
-            thread: "T".into(),
-            turn: "U".into(),
-            item: item.into(),
+            origin: DeltaOrigin { thread: "T".into(), turn: "U".into(), item: item.into() }.into(),
             index: None,
             text: text.into(),
             merged: 0,

@@ -4,6 +4,9 @@
 //! it ends once. It never waits and never sends: the connection moves it, by the table in [`table`]:
 //!
 //! ```text
+//! Queued       --Sent--> Starting
+//!              --Refused--> NotStarted
+//!              --Deadline--> TimedOut
 //! Starting     --Accepted--> Running
 //!              --Refused--> NotStarted
 //!              --Deadline--> TimedOut
@@ -14,6 +17,7 @@
 //!              --EndFailed--> Failed
 //!              --EndUnknown--> UnknownStatus
 //!              --Deadline--> TimedOut
+//!              --Silence--> TimedOut
 //!              --Disconnect--> Lost
 //! Interrupting --InterruptRefused--> Running
 //!              --EndCompleted--> Completed
@@ -21,39 +25,53 @@
 //!              --EndFailed--> Failed
 //!              --EndUnknown--> UnknownStatus
 //!              --Deadline--> TimedOut
+//!              --Silence--> TimedOut
 //!              --Disconnect--> Lost
 //! ```
 //!
 //! What arrives about a turn before the answer to its `turn/start` is parked by the connection and replayed in order.
 //! `turn/started` is never required. A local end, such as a deadline, is not the server's: the thread stays busy until
-//! the server has ended the turn too.
+//! the server has ended the turn too. A turn that is attached to, because it runs already, begins as `Running`.
 
 mod event;
+mod input;
 mod log;
+mod options;
 mod report;
+mod silence;
 mod steer;
 pub mod table;
+mod written;
 
-pub use event::{Delta, DeltaKind, Diagnostic, DiagnosticKind, RawEvent, RawNotification, Refused};
+pub use event::{
+    Delta, DeltaKind, DeltaOrigin, Diagnostic, DiagnosticKind, RawEvent, RawNotification, Refused, RefusedWhy,
+};
+pub use input::{InputError, MAX_INPUT_CHARS};
 pub use log::{Next, SubscriptionKey};
+pub use options::{DropPolicy, TurnOptions, WhenBusy};
 pub use report::{TurnReport, TurnResult, TurnUsage};
 pub(crate) use steer::says_no_active_turn;
 pub use steer::steer_error;
 pub use table::{Cause, State};
 
+#[cfg(feature = "client")]
+pub(crate) use input::{NO_REMOTE_IMAGES_SINCE, check_input, has_remote_image};
 pub(crate) use log::{EventLog, Policy};
 pub(crate) use report::{Collector, Ending};
+pub(crate) use silence::Silence;
+pub(crate) use steer::actual_turn;
+pub(crate) use written::{Written, kind_of_item, mark_of_input, mark_of_message};
 
 use crate::{
-    connection::RequestKey,
+    connection::{Prepared, RequestKey},
     envelope::{JsonText, Keys},
     error::{CallError, Disconnect, Fault},
     id::{ItemId, ThreadId, TurnId},
     json::Json,
-    protocol::{ThreadTokenUsage, UserInput},
+    protocol::{ThreadTokenUsage, TokenUsageBreakdown, UserInput},
     time::Time,
 };
-use alloc::{boxed::Box, vec::Vec};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::time::Duration;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -92,7 +110,7 @@ impl Interrupt {
         match self {
             Self::Idle => true,
             Self::Settled(Err(error)) => match &error.fault {
-                Fault::Rpc(_) => true,
+                Fault::Rpc(_) | Fault::OtherTurn { .. } => true,
                 _ => !error.may_have_effect(),
             },
             Self::Held { .. } | Self::Sent { .. } | Self::Settled(Ok(_)) => false,
@@ -131,17 +149,33 @@ impl Origin {
 #[derive(Debug)]
 pub(crate) struct Turn {
     pub(crate) origin: Origin,
-    /// The request that starts it.
-    pub(crate) start: RequestKey,
+    /// The request that starts it; `None` while it waits, and for a turn that was attached to.
+    pub(crate) start: Option<RequestKey>,
+    /// What is to be sent when the thread is free. Set if and only if the state is `Queued`.
+    pub(crate) queued: Option<(Prepared, TurnOptions)>,
     pub(crate) thread: ThreadId,
     pub(crate) id: Option<TurnId>,
+    /// Another name under which its events may come.
+    pub(crate) alias: Option<TurnId>,
     state: State,
     /// Whether anything proved that the turn runs on the server.
     pub(crate) is_evident: bool,
     /// Whether nothing more is to be expected from the server about this turn's end.
     pub(crate) is_over_for_server: bool,
-    /// Whether the application may still ask for its result. A released turn collects nothing.
-    pub(crate) is_held: bool,
+    /// How many may still ask for its result. A released turn collects nothing.
+    pub(crate) holders: u32,
+    /// What is done when the last of them goes.
+    pub(crate) on_drop: DropPolicy,
+    /// Whether it is to be stopped as soon as it can be, though nobody may wait for that.
+    pub(crate) wants_stop: bool,
+    /// Whether something of it may have been missed.
+    pub(crate) is_partial: bool,
+    /// What its input says, for servers that name a turn of their own and use the input in another.
+    pub(crate) input_mark: Option<u64>,
+    /// Readers that were made when it was found, for those who follow the turns of its thread.
+    pub(crate) unclaimed: Vec<SubscriptionKey>,
+    /// The text that its messages should have when they are completed.
+    pub(crate) written: Written,
     pub(crate) joined: bool,
     /// Whether something was heard of it, or of another turn on its thread, though its start was never answered.
     pub(crate) was_seen: bool,
@@ -156,24 +190,50 @@ pub(crate) struct Turn {
     /// Steers that wait for the turn's id.
     pub(crate) held_steers: Vec<(RequestKey, Vec<UserInput>)>,
     pub(crate) deadline: Option<(Time, Duration)>,
+    /// How long it may be silent, if that is bounded.
+    pub(crate) silence: Option<Silence>,
     /// Until when the end is waited for since the thread was said to be idle. Then there is a timer of this.
     pub(crate) idle_until: Option<Time>,
     /// How often the server has refused the interrupt as too early.
     pub(crate) interrupt_refusals: u32,
-    last_item: Option<ItemId>,
+    last_origin: Option<Arc<DeltaOrigin>>,
 }
 
 impl Turn {
-    pub(crate) fn new(thread: ThreadId, start: RequestKey, deadline: Option<(Time, Duration)>) -> Self {
+    /// A turn whose start waits for its thread.
+    pub(crate) fn queued(
+        now: Time,
+        thread: ThreadId,
+        request: Prepared,
+        options: &TurnOptions,
+        origin: Origin,
+    ) -> Self {
+        Self { origin, queued: Some((request, options.clone())), ..Self::new(now, thread, State::Queued, options) }
+    }
+
+    /// A turn that runs already.
+    pub(crate) fn attached(now: Time, thread: ThreadId, id: TurnId, options: &TurnOptions) -> Self {
+        Self { id: Some(id), is_evident: true, is_partial: true, ..Self::new(now, thread, State::Running, options) }
+    }
+
+    fn new(now: Time, thread: ThreadId, state: State, options: &TurnOptions) -> Self {
         Self {
-            origin: Origin::Start,
-            start,
+            origin: Origin::Attached,
+            start: None,
+            queued: None,
             thread,
             id: None,
-            state: State::Starting,
+            alias: None,
+            state,
             is_evident: false,
             is_over_for_server: false,
-            is_held: true,
+            holders: 1,
+            on_drop: options.on_drop,
+            wants_stop: false,
+            is_partial: false,
+            input_mark: None,
+            unclaimed: Vec::new(),
+            written: Written::default(),
             joined: false,
             was_seen: false,
             running_before: None,
@@ -183,22 +243,17 @@ impl Turn {
             start_fault: None,
             interrupt: Interrupt::Idle,
             held_steers: Vec::new(),
-            deadline,
+            deadline: options.deadline.map(|limit| (now + limit, limit)),
+            silence: options.idle_deadline.map(|limit| Silence::new(limit, options.idle_deadline_at_work(limit))),
             idle_until: None,
             interrupt_refusals: 0,
-            last_item: None,
+            last_origin: None,
         }
     }
 
-    /// A turn that runs on the server already.
-    pub(crate) fn attached(thread: ThreadId, id: TurnId) -> Self {
-        // No request has the number 0.
-        let mut turn = Self::new(thread, RequestKey(0), None);
-        turn.origin = Origin::Attached;
-        turn.id = Some(id);
-        turn.is_evident = true;
-        turn.advance(Cause::Accepted);
-        turn
+    /// Whether anybody may still ask for its result.
+    pub(crate) fn is_held(&self) -> bool {
+        self.holders > 0
     }
 
     /// The turn's id, if it is a compaction that is not known by name yet and this is what shows which turn it is: a turn
@@ -254,7 +309,7 @@ impl Turn {
 
     /// Reads what a notification says about the turn's outcome.
     pub(crate) fn collect(&mut self, method: &str, item: Option<&str>, params: JsonText<'_>) {
-        if !self.is_held || self.state.is_end() {
+        if !self.is_held() || self.state.is_end() {
             return;
         }
         match method {
@@ -283,25 +338,46 @@ impl Turn {
         }
     }
 
-    /// The item's id, shared with the event before if it is the same.
-    pub(crate) fn intern_item(&mut self, id: &str) -> ItemId {
-        match &self.last_item {
-            Some(last) if last == id => last.clone(),
-            _ => {
-                let item = ItemId::from(id);
-                if self.is_held && !self.state.is_end() {
-                    self.collected.see(id);
-                }
-                self.last_item = Some(item.clone());
-                item
+    /// Takes a piece of a message, or compares a completed one with its pieces. Says whether they do not fit.
+    pub(crate) fn check_text(
+        &mut self,
+        method: &str,
+        item: Option<&str>,
+        delta: Option<&str>,
+        params: JsonText<'_>,
+    ) -> bool {
+        let Some(item) = item else { return false };
+        match (method, delta) {
+            ("item/agentMessage/delta" | "item/plan/delta", Some(delta)) => self.written.add(item, delta),
+            ("item/completed", _) => {
+                return written::text_of_item(params).is_some_and(|text| !self.written.is_text(item, &text));
             }
+            _ => {}
         }
+        false
+    }
+
+    /// Where a delta of the item belongs, shared with the delta before if that is the same. `None`: the turn is not named.
+    pub(crate) fn origin_of(&mut self, item: &str) -> Option<Arc<DeltaOrigin>> {
+        if let Some(last) =
+            self.last_origin.as_ref().filter(|last| last.item == item && Some(&last.turn) == self.id.as_ref())
+        {
+            return Some(Arc::clone(last));
+        }
+        if self.is_held() && !self.state.is_end() {
+            self.collected.see(item);
+        }
+        let turn = self.id.clone()?;
+        let origin = Arc::new(DeltaOrigin { thread: self.thread.clone(), turn, item: item.into() });
+        self.last_origin = Some(Arc::clone(&origin));
+        Some(origin)
     }
 
     /// Whether a sign that it runs changes nothing any more: most events are no more than that.
     pub(crate) fn is_unmoved_by_evidence(&self) -> bool {
         self.is_evident
             && self.idle_until.is_none()
+            && self.silence.is_none()
             && matches!(self.interrupt, Interrupt::Idle)
             && self.state != State::TimedOut
     }
@@ -328,7 +404,13 @@ impl Turn {
     /// Ends for the caller, though not for the server.
     pub(crate) fn end_by_deadline(&mut self) -> bool {
         let limit = self.deadline.map(|(_, limit)| limit);
+        self.is_over_for_server |= self.state == State::Queued;
         self.end(Cause::Deadline, Ending { limit, ..Ending::default() })
+    }
+
+    /// Ends for the caller, though not for the server, because nothing was heard of it for so long.
+    pub(crate) fn end_by_silence(&mut self, limit: Duration, age: Duration) -> bool {
+        self.end(Cause::Silence, Ending { limit: Some(limit), age: Some(age), ..Ending::default() })
     }
 
     /// Ends before it began.
@@ -351,20 +433,27 @@ impl Turn {
 
     /// Takes the report of an ended turn. `None` before its end and when it was taken already.
     pub(crate) fn take_report(&mut self) -> Option<TurnReport> {
-        Some(TurnReport {
-            thread: self.thread.clone(),
-            id: self.id.clone(),
-            ending: self.ending.take()?,
-            joined: self.joined,
-            collected: core::mem::take(&mut self.collected),
-        })
+        // Whoever else holds it will ask too.
+        let (ending, collected) = match self.holders {
+            0 | 1 => (self.ending.take()?, core::mem::take(&mut self.collected)),
+            _ => (self.ending.clone()?, self.collected.clone()),
+        };
+        let (thread, id, joined) = (self.thread.clone(), self.id.clone(), self.joined);
+        Some(TurnReport { thread, id, ending, joined, is_partial: self.is_partial || joined, collected })
+    }
+
+    /// What the thread had used before, if that is known and the turn has not reported yet.
+    pub(crate) fn set_usage_before(&mut self, total: &TokenUsageBreakdown) {
+        self.collected.set_usage_before(total);
     }
 
     /// Forgets what only the application would have asked for.
     pub(crate) fn release(&mut self) {
-        self.is_held = false;
-        self.collected = Collector::default();
-        self.ending = None;
+        self.holders = self.holders.saturating_sub(1);
+        if self.holders == 0 {
+            self.collected = Collector::default();
+            self.ending = None;
+        }
     }
 
     /// Bytes held in unread events.
@@ -375,7 +464,7 @@ impl Turn {
 
 impl Default for Ending {
     fn default() -> Self {
-        Self { state: State::Lost, cause: None, limit: None, status: Box::default(), turn: None }
+        Self { state: State::Lost, cause: None, limit: None, age: None, status: Box::default(), turn: None }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What can be asked of a thread beside turns.
 
-use super::{Follow, Pages, Thread, Turn};
+use super::{Pages, Thread, Turn};
 use crate::wait::wait;
 use turnwire_core::{
     client::Unsubscribed,
@@ -137,11 +137,6 @@ impl Thread {
     /// As named with [`ThreadError`].
     pub fn goal_clear(&self) -> Result<bool, ThreadError> {
         wait(self.inner.goal_clear())
-    }
-
-    /// Follows the turns that begin on the thread from now on and that this session does not start itself.
-    pub fn follow(&self) -> Follow {
-        Follow::new(self.inner.follow())
     }
 
     /// Asks for no more events of the thread (`thread/unsubscribe`). Its streams that are open end with

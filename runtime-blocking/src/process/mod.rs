@@ -42,7 +42,7 @@
 //!   returning from `main`. A server that heeds the end of its stdin ends all the same, as that pipe closes too.
 //! - A terminal's Ctrl-C goes to the foreground group and so does not reach the server by itself.
 //! - Where there are no process groups (Windows), the end is found by asking every 20 ms, there is no terminate rung, and
-//!   a kill ends the one process only. That part compiles; it is not tested.
+//!   a kill ends the one process only. That part was never built on Windows.
 
 mod home;
 mod owner;
@@ -144,6 +144,7 @@ pub fn spawn(command: &Command) -> Result<Process, LaunchError> {
         sys::end_now(&mut child);
         return Err(spawn_error(path, &io::Error::other("the child came without its pipes")));
     };
+    sys::widen(&stdout);
     let timings = StartTimings::new(resolved - begun, resolved.elapsed());
     match Owner::start(child, stderr, command, temporary, timings) {
         Ok(owner) => Ok(Process { stdin, stdout, home, owner }),

@@ -57,6 +57,8 @@ struct Shared {
     started: Instant,
     timings: StartTimings,
     tail: Arc<Tail>,
+    /// Where stderr stood when the process last wrote to stdout, as far as anybody said so.
+    output: Mutex<StderrMark>,
     life: Mutex<Life>,
     /// Told when `collected`, `kill_asked` or `report` changes.
     changed: Condvar,
@@ -112,6 +114,7 @@ impl Owner {
             started: Instant::now(),
             timings,
             tail,
+            output: Mutex::default(),
             life: Mutex::new(Life {
                 child,
                 collected: false,
@@ -201,6 +204,7 @@ impl Owner {
             let mut report = ExitReport::new(None);
             report.elapsed = self.handle.shared.started.elapsed();
             report.stderr_tail = self.stderr_tail().into();
+            report.stderr_since_output = self.handle.shared.since_output().into();
             report
         })
     }
@@ -218,6 +222,12 @@ impl Owner {
     #[must_use]
     pub fn stderr_mark(&self) -> StderrMark {
         self.handle.shared.tail.mark()
+    }
+
+    /// Notes that the process has just written to stdout: what it says on stderr from now on may be about its end.
+    pub fn note_output(&self) {
+        let shared = &self.handle.shared;
+        *shared.output.lock().unwrap_or_else(PoisonError::into_inner) = shared.tail.mark();
     }
 
     /// What the process wrote to stderr after this position, as far as it is still kept.
@@ -357,7 +367,13 @@ impl Shared {
         report.elapsed = ended.saturating_duration_since(self.started);
         report.closing = life.closing.map(|since| ended.saturating_duration_since(since));
         report.stderr_tail = self.tail.since(StderrMark::default()).into();
+        report.stderr_since_output = self.since_output().into();
         report
+    }
+
+    fn since_output(&self) -> String {
+        let mark = *self.output.lock().unwrap_or_else(PoisonError::into_inner);
+        self.tail.since(mark)
     }
 
     /// The first report stands.

@@ -7,11 +7,13 @@
 #![allow(missing_docs, reason = "a test suite documents itself by the names of its tests")]
 #![allow(unused_macros, unused_imports, reason = "not every file of scenarios needs every macro and name")]
 #![allow(clippy::while_let_on_iterator, reason = "what is an iterator on threads is none elsewhere")]
+#![allow(unused_braces, reason = "what is a block for one runtime is an argument for another")]
 
 #[path = "../cut/mod.rs"]
 mod cut;
 #[macro_use]
 mod support;
+mod endings;
 mod executors;
 mod feed;
 mod handles;
@@ -25,6 +27,17 @@ mod on_threads {
     macro_rules! wait {
         ($call:expr) => {
             $call
+        };
+    }
+    macro_rules! handler {
+        ([$($shared:ident),*] |$request:ident| $body:expr) => {{
+            $(let $shared = $shared.clone();)*
+            move |$request| $body
+        }};
+    }
+    macro_rules! serve {
+        ($codex:expr, $handlers:expr) => {
+            $codex.serve($handlers)
         };
     }
     macro_rules! go {
@@ -79,6 +92,20 @@ mod on_tokio {
     macro_rules! wait {
         ($call:expr) => {
             $call.await
+        };
+    }
+    macro_rules! handler {
+        ([$($shared:ident),*] |$request:ident| $body:expr) => {{
+            $(let $shared = $shared.clone();)*
+            move |$request| {
+                $(let $shared = $shared.clone();)*
+                async move { $body }
+            }
+        }};
+    }
+    macro_rules! serve {
+        ($codex:expr, $handlers:expr) => {
+            crate::support::OnDrop(Some(tokio::spawn($codex.serve($handlers))), |task| task.abort())
         };
     }
     macro_rules! go {
@@ -138,6 +165,20 @@ mod on_smol {
     macro_rules! wait {
         ($call:expr) => {
             $call.await
+        };
+    }
+    macro_rules! handler {
+        ([$($shared:ident),*] |$request:ident| $body:expr) => {{
+            $(let $shared = $shared.clone();)*
+            move |$request| {
+                $(let $shared = $shared.clone();)*
+                async move { $body }
+            }
+        }};
+    }
+    macro_rules! serve {
+        ($codex:expr, $handlers:expr) => {
+            smol::spawn($codex.serve($handlers))
         };
     }
     macro_rules! go {

@@ -8,6 +8,10 @@ mod cuts {
     use super::*;
     include!("scripted/cuts.rs");
 }
+mod faults {
+    use super::*;
+    include!("scripted/faults.rs");
+}
 mod accounts {
     use super::*;
     include!("scripted/accounts.rs");
@@ -19,6 +23,10 @@ mod record {
 mod requests {
     use super::*;
     include!("scripted/requests.rs");
+}
+mod sandbox {
+    use super::*;
+    include!("scripted/sandbox.rs");
 }
 mod session {
     use super::*;
@@ -53,6 +61,10 @@ mod real {
     mod requests {
         use super::*;
         include!("real/requests.rs");
+    }
+    mod sandbox {
+        use super::*;
+        include!("real/sandbox.rs");
     }
     mod session {
         use super::*;

@@ -61,6 +61,15 @@ pub(crate) fn eventually(mut truth: impl FnMut() -> bool) -> bool {
     false
 }
 
+/// Does something to a value when it is dropped.
+pub(crate) struct OnDrop<T>(pub(crate) Option<T>, pub(crate) fn(T));
+
+impl<T> Drop for OnDrop<T> {
+    fn drop(&mut self) {
+        self.0.take().into_iter().for_each(self.1);
+    }
+}
+
 /// The real server with a scripted model and a home of its own.
 pub(crate) struct RealServer {
     program: PathBuf,
@@ -73,6 +82,14 @@ pub(crate) fn real_server(name: &str) -> Option<RealServer> {
     let program = real::find_or_skip(name)?;
     let model = ScriptedModel::start().expect("the model starts");
     let home = RealHome::new(&model.base_url()).expect("a home");
+    Some(RealServer { program, home, model })
+}
+
+/// As [`real_server`], with more settings: see [`RealHome::with_config`].
+pub(crate) fn real_server_with(name: &str, more: impl Fn(&ScriptedModel) -> String) -> Option<RealServer> {
+    let program = real::find_or_skip(name)?;
+    let model = ScriptedModel::start().expect("the model starts");
+    let home = RealHome::with_config(&model.base_url(), &more(&model)).expect("a home");
     Some(RealServer { program, home, model })
 }
 
@@ -94,6 +111,16 @@ impl RealServer {
 
     pub(crate) fn thread_start(&self) -> ThreadStart {
         ThreadStart::new()
+    }
+
+    /// The servers themselves: those of the processes that this one started.
+    pub(crate) fn servers(&self) -> Vec<String> {
+        let is_child = |pid: &String| {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            let parent = stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1)).map(str::to_owned);
+            parent == Some(std::process::id().to_string())
+        };
+        self.processes().into_iter().filter(is_child).collect()
     }
 
     /// The processes that run with this server's home.

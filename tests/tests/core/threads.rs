@@ -4,8 +4,8 @@ use crate::lab::{Lab, delta};
 use serde_json::{Value, json};
 use std::time::Duration;
 use turnwire_core::{
-    connection::{Config, Event, Followed, Prepared, Scope, TimeoutReason, TurnOptions},
-    error::{CallError, DisconnectReason, Fault, RpcError, TurnError},
+    connection::{Config, Event, Prepared, Scope, TimeoutReason, TurnOptions},
+    error::{CallError, Fault, RpcError, TurnError},
     protocol::{CustomReviewTarget, ModelList, ReviewStart, ThreadResume},
     retry::{Overload, Retry},
     turn::{State, TurnKey},
@@ -172,7 +172,10 @@ fn rt_07_an_attached_turn_is_interrupted_at_once_and_keeps_the_thread_busy() {
     lab.connection.interrupt(lab.now, turn).expect("known");
     let line = lab.sent_one();
     assert_eq!((&line["method"], &line["params"]["turnId"]), (&json!("turn/interrupt"), &json!("U")));
-    assert!(matches!(lab.connection.attach_turn("T".into(), "U".into()), Err(TurnError::Busy(_))));
+    assert!(matches!(
+        lab.connection.attach_turn(lab.now, &"T".into(), &"V".into(), &TurnOptions::default()),
+        Err(TurnError::Busy(_))
+    ));
 }
 
 fn review(lab: &mut Lab, detached: bool) -> (TurnKey, Value) {
@@ -277,61 +280,6 @@ fn th_17_a_refused_unsubscribe_ends_no_stream_and_one_that_nobody_waits_for_does
     lab.connection.abandon(key);
     lab.say(json!({"id": id, "result": {"status": "unsubscribed"}}));
     assert_eq!(lab.read(reader), ["Unsubscribed", "finished"]);
-}
-
-#[test]
-fn goal_turns_go_to_whoever_follows_from_their_first_event_on() {
-    let mut lab = Lab::ready();
-    let follower = lab.connection.follow("T".into());
-    assert_eq!(lab.connection.next_followed(follower), Followed::Pending);
-    // One's own is not among them.
-    let (own, reader) = lab.turn("T", "U");
-    lab.notify("turn/started", started("T", "U"));
-    lab.notify("turn/completed", completed("T", "U", "completed"));
-    lab.connection.unsubscribe(reader);
-    lab.connection.release_turn(own);
-    assert_eq!(lab.connection.next_followed(follower), Followed::Pending);
-    lab.events.clear();
-    for goal in ["G1", "G2"] {
-        lab.notify("turn/started", started("T", goal));
-        assert!(lab.events.contains(&Event::Readable(follower)));
-        assert!(lab.connection.is_thread_busy(&"T".into()));
-        lab.notify("turn/completed", completed("T", goal, "completed"));
-        assert!(!lab.connection.is_thread_busy(&"T".into()));
-    }
-    for goal in ["G1", "G2"] {
-        let Followed::Turn(turn, reader) = lab.connection.next_followed(follower) else { panic!("{goal} is there") };
-        assert_eq!(lab.connection.turn_id(turn).map(|id| id.as_str()), Some(goal));
-        assert_eq!(lab.read(reader), ["turn/started", "turn/completed", "ended Completed", "finished"]);
-        lab.connection.unsubscribe(reader);
-        lab.connection.release_turn(turn);
-    }
-    lab.notify("turn/started", started("T", "G3"));
-    lab.connection.unfollow(follower);
-    assert_eq!(lab.connection.next_followed(follower), Followed::Finished);
-    lab.notify("turn/completed", completed("T", "G3", "completed"));
-    lab.assert_quiet();
-    assert_eq!((lab.connection.counters().threads, lab.connection.counters().subscriptions), (0, 0));
-}
-
-#[test]
-fn goal_turns_that_nobody_fetches_are_bounded_and_the_end_of_the_connection_ends_following() {
-    let mut lab = Lab::ready();
-    let follower = lab.connection.follow("T".into());
-    for n in 0..100 {
-        lab.notify("turn/started", started("T", &format!("G{n}")));
-        lab.notify("turn/completed", completed("T", &format!("G{n}"), "completed"));
-    }
-    assert_eq!(lab.connection.counters().turns, 64);
-    assert_eq!(lab.connection.counters().left_out, 36);
-    lab.events.clear();
-    lab.connection.handle_disconnect(lab.now, DisconnectReason::DriverDropped);
-    lab.collect();
-    assert!(lab.events.contains(&Event::Readable(follower)));
-    for _ in 0..64 {
-        assert!(matches!(lab.connection.next_followed(follower), Followed::Turn(..)));
-    }
-    assert_eq!(lab.connection.next_followed(follower), Followed::Finished);
 }
 
 #[test]

@@ -430,7 +430,7 @@ scenario! {
         assert!(wait!(thread.goal_get()).expect("answered").is_none());
         let error = wait!(thread.goal_set(|goal| goal.status(ThreadGoalStatus::Paused))).expect_err("there is none");
         assert!(matches!(error, ThreadError::Call(_)), "{error:?}");
-        let mut turns = thread.follow();
+        let mut turns = thread.turns();
         let goal = wait!(thread.goal_set(|goal| goal.objective("Make it so."))).expect("set");
         assert_eq!(goal.objective, "Make it so.");
         let mut answers = Vec::new();

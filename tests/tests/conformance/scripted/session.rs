@@ -392,3 +392,22 @@ scenario! {
         server.assert_gone();
     }
 }
+
+scenario! {
+    fn pr_06_the_error_quotes_what_the_server_said_after_its_last_message() {
+        let dying = Rule::on("model/list").stderr("an old warning\n").delay(150).reply(json!({"data": []}));
+        let script = Script::new().rule(dying).rule(Rule::on("die").stderr("the reason\n").exit(5));
+        let silent = Script::new().rule(Rule::on("model/list").stderr("all that was said\n").delay(150)
+            .reply(json!({"data": []}))).rule(Rule::on("die").exit(5));
+        for (script, since, quoted) in [(script, "the reason\n", "the reason"), (silent, "", "all that was said")] {
+            let server = scripted(&script);
+            let codex = wait!(rt::spawn(&server.command())).expect("connects");
+            wait!(codex.models()).expect("answered");
+            let error = wait!(codex.request_raw("die", json!({}))).expect_err("dead");
+            let Fault::Disconnected { cause, .. } = &error.fault else { panic!("{error}") };
+            assert_eq!(cause.exit().expect("seen").stderr_since_output(), since);
+            assert!(cause.stderr_tail().len() > since.len(), "the whole tail is there too");
+            assert!(error.to_string().contains(quoted), "{error}");
+        }
+    }
+}

@@ -417,7 +417,7 @@ scenario! {
         let codex = wait!(rt::spawn(&server.command())).expect("connects");
         let thread = wait!(codex.thread_start(ThreadStart::new())).expect("a thread");
         assert!(wait!(thread.goal_get()).expect("answered").is_none());
-        let mut turns = thread.follow();
+        let mut turns = thread.turns();
         let goal = wait!(thread.goal_set(|goal| goal.objective("Go on").token_budget(1000))).expect("set");
         assert_eq!((goal.objective.as_str(), goal.token_budget), ("Go on", Some(1000)));
         let first = wait!(turns.next()).expect("a turn");
