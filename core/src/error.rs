@@ -207,8 +207,13 @@ pub enum DisconnectReason {
     },
     /// Reading or writing failed.
     Io(String),
+    /// No server was started: it was not found, or the system would not start it. Only with std, as the launching itself.
+    #[cfg(feature = "std")]
+    Launch(LaunchError),
     /// The peer broke a rule that it must keep.
     Protocol(String),
+    /// The runtime could not take over the pipes of the server's process, or is not there.
+    Wire(String),
 }
 
 impl fmt::Display for DisconnectReason {
@@ -225,7 +230,10 @@ impl fmt::Display for DisconnectReason {
                 write!(f, "the server did not answer `initialize` within {elapsed:.1?}; is this program an app-server?")
             }
             Self::Io(message) => write!(f, "moving bytes to or from the server failed: {message}"),
+            #[cfg(feature = "std")]
+            Self::Launch(error) => write!(f, "no server was started: {error}"),
             Self::Protocol(message) => write!(f, "the server broke the protocol: {message}"),
+            Self::Wire(message) => write!(f, "the pipes of the server's process cannot be used: {message}"),
         }
     }
 }
@@ -310,6 +318,16 @@ pub enum Fault {
         /// The limit in bytes.
         limit: usize,
     },
+    /// The handle that was called belongs to a server that is gone, and a later one has taken its place. Nothing was sent.
+    /// `Codex::thread` gives a handle to the same thread on the server of now.
+    Stale {
+        /// The generation of the handle.
+        handle: u64,
+        /// The generation that was current when the handle's server had been replaced.
+        current: u64,
+        /// Why the handle's server is gone.
+        cause: Disconnect,
+    },
     /// The turn that the request was about ended before the request could be sent.
     TurnEnded,
     /// No answer came in time. What the server did with the request is not known if it was sent.
@@ -349,6 +367,7 @@ impl CallError {
             | Fault::NeedsExperimental { .. }
             | Fault::NeedsNewer { .. }
             | Fault::QueueFull { .. }
+            | Fault::Stale { .. }
             | Fault::TurnEnded => false,
         }
     }
@@ -362,7 +381,13 @@ impl CallError {
     /// Whether the connection is over.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        matches!(self.fault, Fault::Disconnected { .. })
+        matches!(self.fault, Fault::Disconnected { .. } | Fault::Stale { .. })
+    }
+
+    /// Whether the handle that was called belongs to an earlier server than the one of now.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        matches!(self.fault, Fault::Stale { .. })
     }
 
     /// The server's error object, if it answered with one.
@@ -423,6 +448,11 @@ impl fmt::Display for CallError {
             Fault::TooLarge { length, limit } => {
                 write!(f, "the result of `{method}` has {length} bytes; at most {limit} are read (Limits::max_line)")
             }
+            Fault::Stale { handle, current, cause } => write!(
+                f,
+                "`{method}` was not sent: its handle is stale, as it belongs to server {handle} of the session, and server \
+                 {current} has taken its place because {cause}"
+            ),
             Fault::TurnEnded => write!(f, "`{method}` was not sent because its turn ended first"),
             Fault::TimedOut { delivery: Delivery::NotSent, elapsed } => write!(
                 f,
@@ -443,7 +473,7 @@ impl fmt::Display for CallError {
 impl core::error::Error for CallError {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match &self.fault {
-            Fault::Disconnected { cause, .. } => Some(cause),
+            Fault::Disconnected { cause, .. } | Fault::Stale { cause, .. } => Some(cause),
             _ => None,
         }
     }
@@ -475,6 +505,26 @@ pub enum Phase {
 }
 
 impl ConnectError {
+    /// What a connection that ended before its handshake was done says to those who wait for it.
+    #[cfg(feature = "client")]
+    pub(crate) fn of(cause: Disconnect) -> Self {
+        match cause.reason() {
+            DisconnectReason::Launch(error) => Self::Launch(error.clone()),
+            DisconnectReason::Wire(message) => Self::Wire(message.clone()),
+            _ => Self::Initialize(cause),
+        }
+    }
+
+    /// The reason that a connection ends with when this kept it from beginning.
+    #[cfg(feature = "client")]
+    pub(crate) fn into_reason(self) -> DisconnectReason {
+        match self {
+            Self::Initialize(cause) => cause.reason().clone(),
+            Self::Launch(error) => DisconnectReason::Launch(error),
+            Self::Wire(message) => DisconnectReason::Wire(message),
+        }
+    }
+
     /// Whether the same may simply be tried again: the system was short of something for the moment.
     #[must_use]
     pub fn is_retryable(&self) -> bool {

@@ -2,7 +2,7 @@
 
 pub use crate::{
     client::{Event, Generation, Input, ItemEvent, TreeEvent, TurnRequest, UsageEvent},
-    connection::{Config, Counters, Limits, ServerInfo, Timeouts},
+    connection::{Config, Counters, Limits, RestartPolicy, ServerInfo, Timeouts, Tried},
     error::{
         CallError, ConnectError, Delivery, Disconnect, DisconnectReason, Error, Fault, Phase, RpcError, RpcErrorKind,
         SteerError, TurnError,

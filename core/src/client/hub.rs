@@ -4,7 +4,7 @@
 //! after it is released, so that whoever wakes up at once finds the lock free.
 
 use crate::{
-    client::Clock,
+    client::{Clock, Connector, Launch},
     connection::{Config, Connection, Event, RequestKey},
     error::{CallError, Disconnect},
     json::Json,
@@ -15,8 +15,9 @@ use std::{
     collections::{BTreeMap, VecDeque},
     future::Future,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 /// How many events a consumer takes out at once.
@@ -47,10 +48,31 @@ impl Drop for WakeAll {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Generation(pub(crate) u64);
 
+impl Generation {
+    /// 1 for the first server of a session, and 1 more for each that took the place of one that died.
+    #[must_use]
+    pub const fn number(self) -> u64 {
+        self.0
+    }
+}
+
+pub(crate) use super::session::Session;
+
 /// A connection that several threads or tasks share.
 pub(crate) struct Hub {
     shared: Mutex<Shared>,
     clock: Arc<dyn Clock>,
+    this: Weak<Self>,
+}
+
+/// What starts the server of a connection that has none yet.
+pub(crate) struct Launcher {
+    pub(crate) connector: Arc<dyn Connector>,
+    pub(crate) generation: Generation,
+    /// How long to wait first.
+    pub(crate) delay: Duration,
+    /// The server before, which shall be gone first.
+    pub(crate) before: Option<Arc<Hub>>,
 }
 
 struct Shared {
@@ -61,6 +83,8 @@ struct Shared {
     /// Who waits for the handshake or for the end.
     link: Vec<Waker>,
     driver: Option<Waker>,
+    /// Set if and only if the connection is idle and is to have a server once something is asked of it.
+    launcher: Option<Launcher>,
 }
 
 /// What a waiter waits for.
@@ -73,9 +97,20 @@ pub(crate) enum Wait {
 }
 
 impl Hub {
-    pub(crate) fn new(config: Config, clock: Arc<dyn Clock>) -> Self {
+    /// A hub whose driver is about to be polled.
+    pub(crate) fn new(config: Config, clock: Arc<dyn Clock>) -> Arc<Self> {
         let connection = Connection::new(clock.now(), config);
-        Self {
+        Self::with(connection, clock, None)
+    }
+
+    /// A hub that starts its server when something is asked of it.
+    pub(crate) fn lazy(config: Config, clock: Arc<dyn Clock>, launcher: Launcher) -> Arc<Self> {
+        Self::with(Connection::unstarted(config), clock, Some(launcher))
+    }
+
+    fn with(connection: Connection, clock: Arc<dyn Clock>, launcher: Option<Launcher>) -> Arc<Self> {
+        Arc::new_cyclic(|this| Self {
+            this: this.clone(),
             shared: Mutex::new(Shared {
                 connection,
                 responses: BTreeMap::new(),
@@ -83,8 +118,29 @@ impl Hub {
                 turns: BTreeMap::new(),
                 link: Vec::new(),
                 driver: None,
+                launcher,
             }),
             clock,
+        })
+    }
+
+    /// Starts the server if there is none yet.
+    pub(crate) fn begin(&self) {
+        let now = self.clock.now();
+        let mut shared = self.lock();
+        let launcher = shared.begin(now);
+        drop(shared);
+        self.launch(launcher);
+    }
+
+    /// The clock's time.
+    pub(crate) fn now(&self) -> Time {
+        self.clock.now()
+    }
+
+    fn launch(&self, launcher: Option<Launcher>) {
+        if let (Some(Launcher { connector, generation, delay, before }), Some(hub)) = (launcher, self.this.upgrade()) {
+            connector.launch(Launch::new(hub, generation, delay, before));
         }
     }
 
@@ -95,7 +151,16 @@ impl Hub {
 
     /// Does something to the connection that the driver has to act on.
     pub(crate) fn command<R>(&self, act: impl FnOnce(&mut Connection, Time) -> R) -> R {
-        self.act(act, |shared, wakes| wakes.extend(shared.driver.take()))
+        let mut launcher = None;
+        let now = self.clock.now();
+        let result = self.act(act, |shared, wakes| {
+            wakes.extend(shared.driver.take());
+            if shared.connection.wants_begin() {
+                launcher = shared.begin(now);
+            }
+        });
+        self.launch(launcher);
+        result
     }
 
     /// Does something to the connection as its driver, who wants to be woken by the next command.
@@ -158,6 +223,17 @@ impl Hub {
 }
 
 impl Shared {
+    /// Begins the handshake of a connection that has no server yet. Returns what is to start one.
+    fn begin(&mut self, now: Time) -> Option<Launcher> {
+        if !self.connection.is_idle() {
+            return None;
+        }
+        let launcher = self.launcher.take();
+        // A start that has to wait does so out of nobody's time.
+        self.connection.begin(now + launcher.as_ref().map_or(Duration::ZERO, |launcher| launcher.delay));
+        launcher
+    }
+
     /// Notes who waits. Returns the one that had to make room.
     fn register(&mut self, wait: Wait, waker: &Waker) -> Option<Waker> {
         let waiters = match wait {
@@ -184,27 +260,6 @@ impl Shared {
                 Event::Turn(key) => wakes.extend(self.turns.remove(&key).into_iter().flatten()),
             }
         }
-    }
-}
-
-/// What the handles of one session share. When the last of them is dropped, the connection is closed.
-pub(crate) struct Session {
-    pub(crate) hub: Arc<Hub>,
-    pub(crate) generation: Generation,
-}
-
-impl Session {
-    pub(crate) fn close(&self) {
-        self.hub.command(|connection, now| {
-            let within = connection.config().timeouts.close;
-            connection.close(now, within);
-        });
-    }
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        self.close();
     }
 }
 
@@ -294,6 +349,8 @@ impl Mailbox {
                 Poll::Ready(())
             });
             if filled.is_pending() {
+                // Nothing will ever come of a server that nobody starts.
+                hub.begin();
                 return Poll::Pending;
             }
         }

@@ -8,13 +8,17 @@
 //! Every future here may be dropped at any time. What that means is said with each; nothing is ever half sent.
 
 mod codex;
+mod connector;
 mod event;
 mod hub;
+mod restart;
+mod session;
 mod thread;
 mod tree;
 mod turn;
 
 pub use codex::{Codex, connect, connect_with_clock};
+pub use connector::{Connector, Launch, connect_lazily};
 pub use event::{Event, Events, ItemEvent, UsageEvent};
 pub use hub::Generation;
 pub use thread::Thread;

@@ -1,6 +1,6 @@
 //! A conversation.
 
-use super::{Codex, Events, Generation, Turn, TurnRequest, hub::Session};
+use super::{Codex, Events, Generation, Turn, TurnRequest, hub::Session, restart::start_turn};
 use crate::{connection::Scope, error::TurnError, id::ThreadId, turn::TurnResult};
 use std::{fmt, sync::Arc};
 
@@ -55,7 +55,7 @@ impl Thread {
     /// # Cancel safety
     /// Dropping the future leaves a turn that was started running on the server.
     pub async fn run(&self, request: impl Into<TurnRequest>) -> Result<TurnResult, TurnError> {
-        Turn::start(&self.session, &self.id, request.into(), false).await?.result().await
+        start_turn(&self.session, &self.id, request.into(), false).await?.result().await
     }
 
     /// Starts a turn and waits until the server has named it (`turn/start`). Its events are kept for
@@ -68,7 +68,7 @@ impl Thread {
     /// # Cancel safety
     /// Dropping the future leaves a turn that was started running on the server.
     pub async fn turn(&self, request: impl Into<TurnRequest>) -> Result<Turn, TurnError> {
-        Turn::start(&self.session, &self.id, request.into(), true).await
+        start_turn(&self.session, &self.id, request.into(), true).await
     }
 
     /// Listens to everything about the thread from now on: its own events, and those of its turns, whoever started them.

@@ -55,6 +55,20 @@ impl TurnRequest {
     }
 }
 
+impl TurnRequest {
+    /// With a mark by which the turn can be found in a history, and the mark: the caller's own, if there is one.
+    pub(super) fn marked(mut self, new: impl FnOnce() -> String) -> (Self, Option<String>) {
+        let mark = self.params.client_user_message_id.get_or_insert_with(new).clone();
+        (self, Some(mark))
+    }
+
+    /// With so much less time.
+    pub(super) fn shortened(mut self, by: Duration) -> Self {
+        self.options.deadline = self.options.deadline.map(|deadline| deadline.saturating_sub(by));
+        self
+    }
+}
+
 /// The input of a turn: a text, one item, or several.
 #[derive(Clone, Debug, Default)]
 pub struct Input(pub(crate) Vec<UserInput>);
@@ -115,7 +129,20 @@ impl fmt::Debug for Turn {
 }
 
 impl Turn {
+    /// Starts a turn and waits until the server has named it.
     pub(crate) async fn start(
+        session: &Arc<Session>,
+        thread: &ThreadId,
+        request: TurnRequest,
+        with_events: bool,
+    ) -> Result<Self, TurnError> {
+        let turn = Self::enter(session, thread, request, with_events)?;
+        turn.accepted().await?;
+        Ok(turn)
+    }
+
+    /// Starts a turn.
+    pub(crate) fn enter(
         session: &Arc<Session>,
         thread: &ThreadId,
         request: TurnRequest,
@@ -130,7 +157,7 @@ impl Turn {
             Ok::<_, TurnError>((key, with_events.then(|| connection.subscribe(Scope::Turn(key)))))
         })?;
         // From here on the turn is released on every way out.
-        let turn = Self {
+        Ok(Self {
             inner: Arc::new(Inner {
                 session: Arc::clone(session),
                 key,
@@ -138,9 +165,13 @@ impl Turn {
                 events: events.map(|key| Mutex::new(Mailbox::new(key))),
                 result: Mutex::new(None),
             }),
-        };
-        turn.accepted().await?;
-        Ok(turn)
+        })
+    }
+
+    /// Whether anything was heard of it, though its start may never have been answered.
+    pub(crate) fn was_seen(&self) -> bool {
+        let Inner { session, key, .. } = &*self.inner;
+        session.hub.read(|connection| connection.turn_was_seen(*key))
     }
 
     /// The server's name for it.
@@ -250,7 +281,7 @@ impl Turn {
     }
 
     /// Waits until the server has named the turn.
-    async fn accepted(&self) -> Result<(), TurnError> {
+    pub(crate) async fn accepted(&self) -> Result<(), TurnError> {
         let Inner { session, key, .. } = &*self.inner;
         let state = poll_fn(|cx| {
             session.hub.poll(cx, Wait::Turn(*key), |connection| match connection.turn_state(*key) {

@@ -28,6 +28,10 @@ pub struct Config {
     pub limits: Limits,
     /// Bounds of time.
     pub timeouts: Timeouts,
+    /// The home (`CODEX_HOME`) that the server is expected to report in its handshake. Another is a diagnostic.
+    pub expected_home: Option<String>,
+    /// When a server that died is replaced. `None`, the default: never.
+    pub restart: Option<RestartPolicy>,
     /// Whether the server is a process whose end will be reported with `handle_exit`.
     pub expects_exit: bool,
 }
@@ -44,6 +48,8 @@ impl Default for Config {
             strict: false,
             limits: Limits::default(),
             timeouts: Timeouts::default(),
+            expected_home: None,
+            restart: None,
             expects_exit: false,
         }
     }
@@ -60,6 +66,69 @@ impl Config {
             client_version: client_version.into(),
             ..Self::default()
         }
+    }
+}
+
+/// When a server that died is replaced by another.
+///
+/// Nothing is restarted behind the caller's back: the next call that needs a server starts one. What was lost stays lost: each
+/// call and turn that the server may have taken ends with its error. A turn alone whose start the server had certainly not
+/// taken is started again, once, on the new server, after its thread was resumed there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RestartPolicy {
+    /// How many restarts there may be within [`window`](Self::window). Past that, calls fail with the end of the last server.
+    pub max_restarts: usize,
+    /// The time over which restarts are counted.
+    pub window: Duration,
+    /// How long the second restart within the window waits. The first does not wait, and each further one twice as long
+    /// as the one before.
+    pub backoff: Duration,
+    /// The longest that a restart waits.
+    pub max_backoff: Duration,
+}
+
+impl RestartPolicy {
+    /// Three restarts a minute, the second after 250 ms, none after more than 5 s.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            max_restarts: 3,
+            window: Duration::from_secs(60),
+            backoff: Duration::from_millis(250),
+            max_backoff: Duration::from_secs(5),
+        }
+    }
+
+    /// Sets how many restarts there may be within which time.
+    #[must_use]
+    pub const fn at_most(mut self, restarts: usize, window: Duration) -> Self {
+        self.max_restarts = restarts;
+        self.window = window;
+        self
+    }
+
+    /// Sets how long the second restart waits, and how long any of them waits at most.
+    #[must_use]
+    pub const fn backoff(mut self, backoff: Duration, at_most: Duration) -> Self {
+        self.backoff = backoff;
+        self.max_backoff = at_most;
+        self
+    }
+
+    /// How long a restart waits that comes after so many within the window.
+    #[must_use]
+    pub fn delay(&self, restarts: usize) -> Duration {
+        let Some(doublings) = restarts.checked_sub(1) else { return Duration::ZERO };
+        let factor =
+            u32::try_from(doublings).ok().and_then(|doublings| 2_u32.checked_pow(doublings)).unwrap_or(u32::MAX);
+        self.backoff.saturating_mul(factor).min(self.max_backoff)
+    }
+}
+
+impl Default for RestartPolicy {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

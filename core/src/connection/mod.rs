@@ -49,8 +49,8 @@ mod requests;
 mod routing;
 mod turns;
 
-pub use config::{Config, Limits, Timeouts};
-pub use link::ServerInfo;
+pub use config::{Config, Limits, RestartPolicy, Timeouts};
+pub use link::{ServerInfo, Tried};
 pub use needs::Prepared;
 pub use requests::RequestKey;
 pub use routing::Scope;
@@ -203,6 +203,8 @@ pub struct Counters {
 pub struct Connection {
     config: Config,
     link: Link,
+    /// The generation of this connection and the one that stands in for it. Set only when it is over.
+    superseded: Option<(u64, u64)>,
     server: Option<ServerInfo>,
     framer: Framer,
     requests: Requests,
@@ -246,9 +248,18 @@ impl Connection {
     /// A connection that begins with its handshake.
     #[must_use]
     pub fn new(now: Time, config: Config) -> Self {
-        let mut connection = Self {
+        let mut connection = Self { link: Link::Connecting, ..Self::unstarted(config) };
+        connection.initialize(now);
+        connection
+    }
+
+    /// A connection without a server yet. What is asked of it waits until somebody [begins](Self::begin) it.
+    #[must_use]
+    pub fn unstarted(config: Config) -> Self {
+        Self {
             framer: Framer::new(config.limits.max_line),
-            link: Link::Connecting,
+            link: Link::Idle,
+            superseded: None,
             server: None,
             requests: Requests::new(),
             answers: VecDeque::new(),
@@ -269,9 +280,7 @@ impl Connection {
             diagnostics: VecDeque::new(),
             counters: Counters::default(),
             config,
-        };
-        connection.initialize(now);
-        connection
+        }
     }
 
     /// Takes bytes that the server wrote, cut anywhere.
@@ -429,8 +438,8 @@ impl Connection {
             method: &'a str,
             params: &'a P,
         }
-        if let Some(cause) = self.link.cause() {
-            return Err(CallError::new(String::from(method), Fault::disconnected_before(cause)));
+        if let Some(fault) = self.refusal() {
+            return Err(CallError::new(String::from(method), fault));
         }
         let line = serde_json::to_vec(&Line { method, params });
         let line =
@@ -670,8 +679,8 @@ impl Connection {
         purpose: Purpose,
         lane: Lane,
     ) -> Result<RequestKey, CallError> {
-        if let Some(cause) = self.link.cause() {
-            return Err(CallError::new(request.method, Fault::disconnected_before(cause)));
+        if let Some(fault) = self.refusal() {
+            return Err(CallError::new(request.method, fault));
         }
         self.check(&request)?;
         let limit = self.config.limits.max_queued_requests;

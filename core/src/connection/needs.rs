@@ -64,6 +64,12 @@ impl Prepared {
 }
 
 impl Connection {
+    /// Whether the server is known to be of this version or a later one.
+    #[cfg(feature = "client")]
+    pub(crate) fn is_at_least(&self, since: &'static str) -> bool {
+        self.server.is_some() && self.unmet(&[Need { what: "", since }]).is_none()
+    }
+
     /// Checks what a request needs of a server that is known.
     pub(super) fn check(&self, request: &Prepared) -> Result<(), CallError> {
         let fault = match request.experimental {
@@ -102,10 +108,16 @@ impl Connection {
 
 /// Three numbers. What comes after them, such as `-alpha.1`, does not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Version([u64; 3]);
+pub(super) struct Version([u64; 3]);
 
 impl Version {
-    fn parse(text: &str) -> Option<Self> {
+    /// The first two numbers.
+    pub(super) fn minor(self) -> (u64, u64) {
+        let [major, minor, _] = self.0;
+        (major, minor)
+    }
+
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let core = text.split(['-', '+']).next()?;
         let mut parts = core.split('.');
         let mut next = || parts.next()?.parse::<u64>().ok();

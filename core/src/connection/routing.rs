@@ -100,6 +100,11 @@ impl ThreadEntry {
         self.parked.push_back(Parked { turn: turn.into(), what, worth });
     }
 
+    /// Whether anything came for a turn that is not known.
+    pub(super) fn has_parked(&self) -> bool {
+        !self.parked.is_empty() || self.unparked > 0
+    }
+
     /// Takes everything that is parked, and how much found no room.
     fn unpark(&mut self) -> (VecDeque<Parked>, u64) {
         self.parked_bytes = 0;

@@ -1,6 +1,6 @@
 //! Commands about turns, and what follows from them.
 
-use super::{Connection, Event, Lane, Pending, Prepared, Purpose};
+use super::{Connection, Event, Lane, Pending, Prepared, Purpose, ThreadEntry};
 use crate::{
     envelope::Keys,
     error::{CallError, Delivery, Disconnect, Fault, SteerError, TurnError, UsageError},
@@ -91,8 +91,8 @@ impl Connection {
     /// When the turn is over, and as for [`request`](Self::request). Nothing was sent then. What the server refuses
     /// comes with the response; [`steer_error`] tells the kinds apart.
     pub fn steer(&mut self, now: Time, key: TurnKey, input: Vec<UserInput>) -> Result<Pending<TurnSteer>, SteerError> {
-        if let Some(cause) = self.link.cause() {
-            return Err(SteerError::Call(CallError::new(TurnSteer::METHOD, Fault::disconnected_before(cause))));
+        if let Some(fault) = self.refusal() {
+            return Err(SteerError::Call(CallError::new(TurnSteer::METHOD, fault)));
         }
         let Some(turn) = self.turns.get_mut(&key).filter(|turn| !turn.state().is_end()) else {
             return Err(SteerError::Ended);
@@ -161,6 +161,13 @@ impl Connection {
         self.turns.get(&key)?.id.as_ref()
     }
 
+    /// Whether something was heard of a turn, or of another on its thread, whose start was never answered. Then it may run,
+    /// and starting it again could do its work twice.
+    #[must_use]
+    pub fn turn_was_seen(&self, key: TurnKey) -> bool {
+        self.turns.get(&key).is_some_and(|turn| turn.was_seen || turn.id.is_some())
+    }
+
     /// Whether the server put the input into a turn that ran already.
     #[must_use]
     pub fn turn_joined(&self, key: TurnKey) -> bool {
@@ -209,6 +216,7 @@ impl Connection {
                 let thread = turn.thread.clone();
                 // If the server may have it all the same, the turn may run, and nobody here can tell.
                 let in_doubt = fault.may_have_effect();
+                turn.was_seen = self.threads.get(&thread).is_some_and(ThreadEntry::has_parked);
                 let ended = turn.end_unstarted(fault);
                 turn.is_over_for_server = true;
                 self.drop_parked(&thread);

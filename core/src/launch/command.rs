@@ -67,6 +67,8 @@ pub struct Command {
     pub cwd: Option<PathBuf>,
     /// Which variables of the calling process the child sees.
     pub environment: Environment,
+    /// Whether the server gets a home of its own that is made for it and removed after its end.
+    pub temporary_home: bool,
     /// Variables to set (`Some`) or to remove (`None`), after `environment` was applied.
     pub variables: BTreeMap<OsString, Option<OsString>>,
     /// The bounds of closing.
@@ -86,6 +88,7 @@ impl Command {
             config: Vec::new(),
             cwd: None,
             environment: Environment::Inherit,
+            temporary_home: false,
             variables: BTreeMap::new(),
             close_ladder: CloseLadder::new(),
             stderr_tail_bytes: 64 * 1024,
@@ -180,6 +183,18 @@ impl Command {
         self.env(CODEX_HOME, path.into())
     }
 
+    /// Gives the server a home that is made for it, empty and readable by this user alone, and removed when the server has
+    /// ended: after a close, after a drop, and after a failed start. It takes the place of a
+    /// [`codex_home`](Self::codex_home).
+    ///
+    /// Nothing of the user's own home is there: no login, no configuration, no hooks, no servers of tools. What the server
+    /// needs of them is given by [`config`](Self::config) and [`env`](Self::env).
+    #[must_use]
+    pub fn temporary_home(mut self) -> Self {
+        self.temporary_home = true;
+        self
+    }
+
     /// Sets the bounds of closing.
     #[must_use]
     pub fn close_ladder(mut self, ladder: CloseLadder) -> Self {
@@ -240,6 +255,7 @@ impl fmt::Debug for Command {
             .field("config_keys", &keys)
             .field("cwd", &self.cwd)
             .field("environment", &self.environment)
+            .field("temporary_home", &self.temporary_home)
             .field("variables_set", &set)
             .field("variables_removed", &removed)
             .field("close_ladder", &self.close_ladder)

@@ -193,6 +193,13 @@ pub enum LaunchError {
         /// The system's error as text.
         message: Arc<str>,
     },
+    /// The server's temporary home could not be made.
+    Home {
+        /// The folder in which it was to be made.
+        path: PathBuf,
+        /// The kind of the system's error.
+        kind: io::ErrorKind,
+    },
     /// The folder to start in is no usable folder.
     WorkingDirectory {
         /// The folder.
@@ -245,6 +252,12 @@ impl fmt::Display for LaunchError {
                     _ => Ok(()),
                 }
             }
+            Self::Home { path, kind } => write!(
+                f,
+                "cannot make a temporary home for the codex program in {}: {kind}; set TMPDIR to a folder that can be \
+                 written to, or give the server a home with `Command::codex_home`",
+                path.display()
+            ),
             Self::WorkingDirectory { path, kind } => write!(
                 f,
                 "cannot start the codex program in the folder {}: {kind}; create the folder or choose another",

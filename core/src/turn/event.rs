@@ -263,10 +263,14 @@ pub enum DiagnosticKind {
     Malformed,
     /// A line that is no JSON object: a banner, a log line.
     Noise,
+    /// The server's home is not the one that it was started with.
+    OtherHome,
     /// A line longer than `Limits::max_line`.
     Oversized,
     /// The last line had no end.
     Truncated,
     /// An answer to a request that was never made.
     UnknownResponse,
+    /// The server's version is not one that this version of turnwire was tried with, or it does not say which it is.
+    UntriedVersion,
 }

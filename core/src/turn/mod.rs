@@ -114,6 +114,8 @@ pub(crate) struct Turn {
     /// Whether the application may still ask for its result. A released turn collects nothing.
     pub(crate) is_held: bool,
     pub(crate) joined: bool,
+    /// Whether something was heard of it, or of another turn on its thread, though its start was never answered.
+    pub(crate) was_seen: bool,
     /// The turn that ran on the thread when this one was started, as far as was known.
     pub(crate) running_before: Option<TurnId>,
     pub(crate) log: EventLog,
@@ -143,6 +145,7 @@ impl Turn {
             is_over_for_server: false,
             is_held: true,
             joined: false,
+            was_seen: false,
             running_before: None,
             log: EventLog::default(),
             collected: Collector::default(),

@@ -44,6 +44,7 @@
 //! - Where there are no process groups (Windows), the end is found by asking every 20 ms, there is no terminate rung, and
 //!   a kill ends the one process only. That part compiles; it is not tested.
 
+mod home;
 mod owner;
 mod resolve;
 mod stderr;
@@ -53,8 +54,9 @@ mod stderr;
 )]
 mod sys;
 
+use home::TemporaryHome;
 use std::{
-    env, io,
+    env, fs, io,
     path::{Path, PathBuf},
     process::{self, ChildStdin, ChildStdout, Stdio},
     thread,
@@ -87,6 +89,8 @@ pub struct Process {
     pub stdin: ChildStdin,
     /// What the process writes.
     pub stdout: ChildStdout,
+    /// The home that it was started with, if the command names one, as the server will report it.
+    pub home: Option<PathBuf>,
     /// Everything else about it.
     pub owner: Owner,
 }
@@ -108,7 +112,16 @@ pub fn spawn(command: &Command) -> Result<Process, LaunchError> {
         // Without this look, a missing folder would be reported like a missing program.
         check_folder(cwd)?;
     }
+    let temporary = if command.temporary_home { Some(TemporaryHome::new()?) } else { None };
     let mut std_command = std_command(&path, command);
+    if let Some(home) = &temporary {
+        std_command.env("CODEX_HOME", home.path());
+    }
+    let home = match &temporary {
+        Some(home) => Some(home.path().to_owned()),
+        // The server reports it with all links followed.
+        None => command.home().filter(|home| !home.as_os_str().is_empty()).and_then(|home| fs::canonicalize(home).ok()),
+    };
     let mut pauses = BUSY_PAUSES.iter();
     let mut child = loop {
         match std_command.spawn() {
@@ -126,8 +139,8 @@ pub fn spawn(command: &Command) -> Result<Process, LaunchError> {
         sys::end_now(&mut child);
         return Err(spawn_error(path, &io::Error::other("the child came without its pipes")));
     };
-    match Owner::start(child, stderr, command) {
-        Ok(owner) => Ok(Process { stdin, stdout, owner }),
+    match Owner::start(child, stderr, command, temporary) {
+        Ok(owner) => Ok(Process { stdin, stdout, home, owner }),
         Err(e) => Err(spawn_error(path, &e)),
     }
 }

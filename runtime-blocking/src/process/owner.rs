@@ -2,6 +2,7 @@
 
 use super::{
     StderrMark,
+    home::TemporaryHome,
     stderr::Tail,
     sys::{self, Drain, DrainStop, Group},
 };
@@ -76,7 +77,12 @@ struct Life {
 
 impl Owner {
     /// Takes over a child. If its threads cannot be started, the child is killed and collected.
-    pub(super) fn start(mut child: Child, stderr: ChildStderr, command: &Command) -> io::Result<Self> {
+    pub(super) fn start(
+        mut child: Child,
+        stderr: ChildStderr,
+        command: &Command,
+        home: Option<TemporaryHome>,
+    ) -> io::Result<Self> {
         let Some(group) = Group::of(&child) else {
             sys::end_now(&mut child);
             return Err(io::Error::other("the child has an impossible process id"));
@@ -112,7 +118,7 @@ impl Owner {
             changed: Condvar::new(),
         });
         let watched = shared.clone();
-        if let Err(e) = named("turnwire-watch").spawn(move || watched.watch(reader, stop)) {
+        if let Err(e) = named("turnwire-watch").spawn(move || watched.watch(reader, stop, home)) {
             let mut life = shared.lock();
             sys::end_now(&mut life.child);
             life.collected = true;
@@ -305,7 +311,7 @@ impl Shared {
     }
 
     /// Waits for the end, sweeps, collects, reports; on a thread of its own.
-    fn watch(&self, reader: JoinHandle<()>, stop: DrainStop) {
+    fn watch(&self, reader: JoinHandle<()>, stop: DrainStop, home: Option<TemporaryHome>) {
         let ours = self.group.wait_for_end(|| self.group.has_ended(&mut self.lock().child));
         let ended = Instant::now();
         let mut life = self.lock();
@@ -322,6 +328,8 @@ impl Shared {
         }
         stop.stop();
         finish(reader);
+        // Before the end is told, so that it is gone by then.
+        drop(home);
         let life = self.lock();
         let mut report = self.report(&life, ended);
         drop(life);

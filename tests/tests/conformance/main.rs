@@ -7,9 +7,12 @@
 #![allow(missing_docs, reason = "a test suite documents itself by the names of its tests")]
 #![allow(unused_macros, unused_imports, reason = "not every file of scenarios needs every macro and name")]
 
+#[path = "../cut/mod.rs"]
+mod cut;
 #[macro_use]
 mod support;
 mod executors;
+mod feed;
 mod handles;
 mod pipe;
 
@@ -46,6 +49,13 @@ mod on_threads {
     fn connect_in_memory(script: turnwire_testkit::scripted::Script) -> Result<rt::Codex, rt::ConnectError> {
         let (reader, writer, _serving) = turnwire_testkit::scripted::serve_duplex(script);
         rt::connect(reader, writer)
+    }
+
+    fn connect_to_feed(
+        feed: &std::sync::Arc<crate::feed::Feed>,
+        config: rt::Config,
+    ) -> Result<rt::Codex, rt::ConnectError> {
+        rt::connect_with(crate::feed::Reader::of(feed), crate::feed::Writer::of(feed), config)
     }
 
     include!("scenarios.rs");
@@ -91,6 +101,13 @@ mod on_tokio {
         rt::connect(reader, writer).await
     }
 
+    async fn connect_to_feed(
+        feed: &std::sync::Arc<crate::feed::Feed>,
+        config: rt::Config,
+    ) -> Result<rt::Codex, rt::ConnectError> {
+        rt::connect_with(crate::feed::Reader::of(feed), crate::feed::Writer::of(feed), config).await
+    }
+
     include!("scenarios.rs");
 }
 
@@ -127,6 +144,13 @@ mod on_smol {
     async fn connect_in_memory(script: turnwire_testkit::scripted::Script) -> Result<rt::Codex, rt::ConnectError> {
         let (reader, writer) = crate::pipe::scripted(script);
         rt::connect(reader, writer).await
+    }
+
+    async fn connect_to_feed(
+        feed: &std::sync::Arc<crate::feed::Feed>,
+        config: rt::Config,
+    ) -> Result<rt::Codex, rt::ConnectError> {
+        rt::connect_with(crate::feed::Reader::of(feed), crate::feed::Writer::of(feed), config).await
     }
 
     include!("scenarios.rs");

@@ -4,6 +4,10 @@ mod basics {
     use super::*;
     include!("scripted/basics.rs");
 }
+mod cuts {
+    use super::*;
+    include!("scripted/cuts.rs");
+}
 mod accounts {
     use super::*;
     include!("scripted/accounts.rs");

@@ -32,7 +32,9 @@ pub(crate) fn bounded(name: &str, scenario: impl FnOnce() + Send + 'static) {
         let _ = done.send(outcome);
     };
     thread::Builder::new().name(name.into()).spawn(run).expect("a thread");
-    match ended.recv_timeout(BOUND) {
+    // The long form of the cuts takes its time.
+    let bound = if crate::cut::every() { 60 * BOUND } else { BOUND };
+    match ended.recv_timeout(bound) {
         Ok(Ok(())) => {}
         Ok(Err(panic)) => panic::resume_unwind(panic),
         Err(RecvTimeoutError::Timeout) => panic!("{name} hangs"),
@@ -172,6 +174,55 @@ impl Scripted {
     pub(crate) fn assert_gone(&self) {
         assert!(eventually(|| self.processes().is_empty()), "left: {:?}", self.processes());
     }
+}
+
+/// A program that plays another script each time it is started; the last one from then on.
+pub(crate) fn series(scripts: &[Script]) -> Scripted {
+    let server = scripted(&Script::new());
+    for (number, script) in scripts.iter().enumerate() {
+        fs::write(server.folder.join(format!("script-{}.json", number + 1)), script.to_json()).expect("a script");
+    }
+    server
+}
+
+impl Scripted {
+    /// The command of a [`series`].
+    pub(crate) fn series_command(&self) -> Command {
+        let (folder, program) = (self.folder.display(), env!("CARGO_BIN_EXE_turnwire-scripted-server"));
+        let launcher = self.folder.join("series");
+        let text = format!(
+            "#!/bin/sh\nn=1\nwhile ! mkdir '{folder}/start-'$n 2>/dev/null; do n=$((n+1)); done\n\
+             export TURNWIRE_SCRIPTED_LOG='{folder}/received-'$n\n\
+             while [ ! -e '{folder}/script-'$n.json ]; do n=$((n-1)); done\n\
+             TURNWIRE_SCRIPT='{folder}/script-'$n.json exec '{program}' \"$@\"\n"
+        );
+        fs::write(&launcher, text).expect("a launcher");
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            fs::set_permissions(&launcher, fs::Permissions::from_mode(0o755)).expect("executable");
+        }
+        Command::new().program(launcher).env("TURNWIRE_MARK", &self.mark)
+    }
+
+    /// How often a [`series`] was started.
+    pub(crate) fn starts(&self) -> usize {
+        let entries = fs::read_dir(&self.folder).expect("the folder").flatten();
+        entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("start-")).count()
+    }
+
+    /// What the server of this start of a [`series`] has received of a method.
+    pub(crate) fn received_by(&self, start: usize, method: &str) -> Vec<Value> {
+        let text = fs::read_to_string(self.folder.join(format!("received-{start}"))).unwrap_or_default();
+        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("each line is one JSON value"));
+        lines.filter(|line| line["method"] == method).map(|line| line["params"].clone()).collect()
+    }
+}
+
+/// Kills a process, without a word.
+pub(crate) fn kill(pid: &str) {
+    let killed = std::process::Command::new("kill").args(["-9", pid]).status().expect("kill is there");
+    assert!(killed.success());
 }
 
 impl Drop for Scripted {

@@ -2,6 +2,9 @@
 
 #![allow(missing_docs, reason = "a test suite documents itself by the names of its tests")]
 
+#[path = "../cut/mod.rs"]
+mod cut;
+mod cuts;
 mod framing;
 mod handshake;
 mod kin;
