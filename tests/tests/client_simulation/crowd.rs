@@ -168,13 +168,13 @@ fn run(seed: u64) -> Vec<String> {
             }
         }
         if step % 64 == 0 && world.is_idle() {
-            world.assert_no_lost_wake();
+            world.assert_no_lost_wake(false);
         }
         if !world.step() {
             break;
         }
     }
-    world.assert_no_lost_wake();
+    world.assert_no_lost_wake(true);
     if let Some(codex) = codex {
         // What still waits, waits for a turn that holds, or for the end.
         let (task, _) = world.ask({

