@@ -5,6 +5,7 @@
 mod both;
 mod model;
 
+use arbitrary::{Arbitrary, Unstructured};
 use both::{Act, Both};
 use proptest::prelude::*;
 
@@ -22,4 +23,17 @@ proptest! {
     ) {
         Both::run(&acts);
     }
+}
+
+#[test]
+fn the_corpus_of_the_fuzz_target_passes() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus/reference");
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).expect("the corpus") {
+        let bytes = std::fs::read(entry.expect("readable").path()).expect("readable");
+        let acts = Vec::<[u8; 3]>::arbitrary_take_rest(Unstructured::new(&bytes)).expect("acts");
+        Both::run(&acts.into_iter().map(Act::from).collect::<Vec<_>>());
+        count += 1;
+    }
+    assert!(count >= 15, "{count} inputs");
 }
