@@ -9,7 +9,7 @@
 //! and written on. Dropping it fails everything that waits.
 
 use crate::{
-    client::Hub,
+    client::{Hub, StartTimings},
     connection::TimeoutReason,
     error::{Disconnect, DisconnectReason},
     launch::ExitReport,
@@ -67,6 +67,11 @@ pub trait Transport {
 
     /// What is known of the process now, for errors that cannot wait for its end.
     fn evidence(&self) -> Option<ExitReport>;
+
+    /// How long it took to start the process, if there is one and anybody measured.
+    fn start_timings(&self) -> StartTimings {
+        StartTimings::default()
+    }
 }
 
 /// Moves the bytes of one connection over one transport. Poll it until it is done.
@@ -99,6 +104,7 @@ impl<T> fmt::Debug for Driver<T> {
 
 impl<T: Transport> Driver<T> {
     pub(crate) fn new(hub: Arc<Hub>, transport: T) -> Self {
+        hub.note_start(transport.start_timings());
         Self {
             hub,
             transport,

@@ -1,8 +1,8 @@
 //! What programs name, whichever runtime they use: the adapters re-export this list.
 
 pub use crate::{
-    client::{Event, Generation, Input, ItemEvent, TreeEvent, TurnRequest, UsageEvent},
-    connection::{Config, Counters, Limits, RestartPolicy, ServerInfo, Timeouts, Tried},
+    client::{Event, Generation, Input, ItemEvent, Recorder, Timings, TraceSource, TreeEvent, TurnRequest, UsageEvent},
+    connection::{Config, Counters, Limits, RestartPolicy, ServerInfo, Timeouts, TraceContext, Tried},
     error::{
         CallError, ConnectError, Delivery, Disconnect, DisconnectReason, Error, Fault, Phase, RpcError, RpcErrorKind,
         SteerError, TurnError,

@@ -14,7 +14,7 @@ use std::{
     task::{Context, Poll, Waker},
     thread,
 };
-use turnwire_core::{driver::Transport, launch::ExitReport, time::Time};
+use turnwire_core::{client::StartTimings, driver::Transport, launch::ExitReport, time::Time};
 
 /// How many bytes may be read ahead of the driver, or wait to be written.
 const AHEAD: usize = 256 * 1024;
@@ -275,6 +275,10 @@ impl Transport for ThreadTransport {
 
     fn evidence(&self) -> Option<ExitReport> {
         self.owner.as_ref().map(Owner::evidence)
+    }
+
+    fn start_timings(&self) -> StartTimings {
+        self.owner.as_ref().map(Owner::start_timings).unwrap_or_default()
     }
 }
 

@@ -9,7 +9,12 @@ use std::{
     task::{Context, Poll},
 };
 use turnwire_blocking::process::Owner;
-use turnwire_core::{client::SystemClock, driver::Transport, launch::ExitReport, time::Time};
+use turnwire_core::{
+    client::{StartTimings, SystemClock},
+    driver::Transport,
+    launch::ExitReport,
+    time::Time,
+};
 
 pub(crate) struct SmolTransport<R, W> {
     reader: R,
@@ -92,5 +97,9 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Transport for SmolTransport<R,
 
     fn evidence(&self) -> Option<ExitReport> {
         self.owner.as_ref().map(Owner::evidence)
+    }
+
+    fn start_timings(&self) -> StartTimings {
+        self.owner.as_ref().map(Owner::start_timings).unwrap_or_default()
     }
 }

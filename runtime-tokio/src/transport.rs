@@ -11,7 +11,12 @@ use tokio::{
     time::{Instant, Sleep},
 };
 use turnwire_blocking::process::Owner;
-use turnwire_core::{client::SystemClock, driver::Transport, launch::ExitReport, time::Time};
+use turnwire_core::{
+    client::{StartTimings, SystemClock},
+    driver::Transport,
+    launch::ExitReport,
+    time::Time,
+};
 
 pub(crate) struct TokioTransport<R, W> {
     reader: R,
@@ -95,5 +100,9 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Transport for TokioTransport<R
 
     fn evidence(&self) -> Option<ExitReport> {
         self.owner.as_ref().map(Owner::evidence)
+    }
+
+    fn start_timings(&self) -> StartTimings {
+        self.owner.as_ref().map(Owner::start_timings).unwrap_or_default()
     }
 }

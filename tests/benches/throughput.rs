@@ -13,6 +13,7 @@
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 use std::{
+    collections::VecDeque,
     hint::black_box,
     time::{Duration, Instant},
 };
@@ -68,10 +69,14 @@ fn render(lines: usize, turns: usize) -> (Vec<u8>, u64) {
         let of = n % turns;
         let text = format!("word{:05} and some more ", n % 100_000);
         characters += text.len() as u64;
-        let params = json!({"threadId": thread(of), "turnId": turn(of),
-            "itemId": format!("msg_0d5c40e0b1a2{of:06x}"), "delta": text});
-        let line = json!({"method": "item/agentMessage/delta", "params": params, "emittedAtMs": 1_795_349_155_000_u64 + n as u64});
-        bytes.extend_from_slice(line.to_string().as_bytes());
+        // The order of members is the server's own.
+        let line = format!(
+            r#"{{"method":"item/agentMessage/delta","params":{{"threadId":"{}","turnId":"{}","itemId":"msg_0d5c40e0b1a2{of:06x}","delta":"{text}"}},"emittedAtMs":{}}}"#,
+            thread(of),
+            turn(of),
+            1_795_349_155_000_u64 + n as u64
+        );
+        bytes.extend_from_slice(line.as_bytes());
         bytes.push(b'\n');
     }
     (bytes, characters)
@@ -116,6 +121,7 @@ fn floor_t(bytes: &[u8]) -> Count {
 fn connected(turns: usize) -> (Connection, Vec<SubscriptionKey>) {
     let mut config = Config::default();
     config.limits.max_in_flight = turns.max(1);
+    config.limits.merge_after = None;
     let now = Time::ZERO;
     let mut connection = Connection::new(now, config);
     let mut out = Vec::new();
@@ -137,15 +143,18 @@ fn connected(turns: usize) -> (Connection, Vec<SubscriptionKey>) {
     (connection, readers)
 }
 
+#[inline(never)]
 fn core(bytes: &[u8], turns: usize) -> (Duration, Count) {
     let (mut connection, _readers) = connected(turns);
     let mut count = Count::default();
+    let mut taken = VecDeque::new();
     let start = Instant::now();
     for read in bytes.chunks(READ) {
         connection.handle_input(Time::ZERO, read);
         while let Some(event) = connection.poll_event() {
             let Event::Readable(key) = event else { continue };
-            while let Next::Event(event) = connection.next_event(key) {
+            connection.take_events(key, &mut taken);
+            for event in taken.drain(..) {
                 if let RawEvent::Delta(delta) = &event {
                     count.events += 1 + delta.merged;
                     count.characters += delta.text.len() as u64;

@@ -3,13 +3,14 @@
 //! Everything that waits waits here, for one thing only: "look again". Wakers are collected under the lock and woken
 //! after it is released, so that whoever wakes up at once finds the lock free.
 
+use super::{trace, watch::Watch};
 use crate::{
     client::{Clock, Connector, Launch},
     connection::{Config, Connection, Event, RequestKey},
     error::{CallError, Disconnect},
     json::Json,
     time::Time,
-    turn::{Next, RawEvent, SubscriptionKey, TurnKey},
+    turn::{RawEvent, SubscriptionKey, TurnKey},
 };
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -19,9 +20,6 @@ use std::{
     task::{Context, Poll, Waker},
     time::Duration,
 };
-
-/// How many events a consumer takes out at once.
-const BATCH: usize = 64;
 
 /// How many wait for one thing before the first of them is asked to look again.
 const MAX_WAITERS: usize = 64;
@@ -61,7 +59,8 @@ pub(crate) use super::session::Session;
 /// A connection that several threads or tasks share.
 pub(crate) struct Hub {
     shared: Mutex<Shared>,
-    clock: Arc<dyn Clock>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) watch: Watch,
     this: Weak<Self>,
 }
 
@@ -109,6 +108,7 @@ impl Hub {
     }
 
     fn with(connection: Connection, clock: Arc<dyn Clock>, launcher: Option<Launcher>) -> Arc<Self> {
+        let watch = Watch::new(connection.config());
         Arc::new_cyclic(|this| Self {
             this: this.clone(),
             shared: Mutex::new(Shared {
@@ -121,6 +121,7 @@ impl Hub {
                 launcher,
             }),
             clock,
+            watch,
         })
     }
 
@@ -151,9 +152,21 @@ impl Hub {
 
     /// Does something to the connection that the driver has to act on.
     pub(crate) fn command<R>(&self, act: impl FnOnce(&mut Connection, Time) -> R) -> R {
+        let trace = self.watch.trace_context();
+        let traced = |connection: &mut Connection, now| {
+            let is_traced = trace.is_some();
+            if is_traced {
+                connection.set_trace_context(trace);
+            }
+            let result = act(connection, now);
+            if is_traced {
+                connection.set_trace_context(None);
+            }
+            result
+        };
         let mut launcher = None;
         let now = self.clock.now();
-        let result = self.act(act, |shared, wakes| {
+        let result = self.act(traced, |shared, wakes| {
             wakes.extend(shared.driver.take());
             if shared.connection.wants_begin() {
                 launcher = shared.begin(now);
@@ -212,7 +225,9 @@ impl Hub {
         let result = act(&mut shared.connection, now);
         about_driver(&mut shared, &mut wakes.0);
         shared.collect(&*self.clock, &mut wakes.0);
+        let noticed = self.watch.notice(&shared.connection);
         drop(shared);
+        self.watch.tell(noticed);
         result
     }
 
@@ -268,11 +283,13 @@ pub(crate) struct Reply {
     pub(crate) session: Arc<Session>,
     /// Set until the answer was fetched.
     key: Option<RequestKey>,
+    trace: trace::Request,
 }
 
 impl Reply {
     pub(crate) fn new(session: &Arc<Session>, key: RequestKey) -> Self {
-        Self { session: Arc::clone(session), key: Some(key) }
+        let trace = trace::Request::new(&session.hub, key);
+        Self { session: Arc::clone(session), key: Some(key), trace }
     }
 }
 
@@ -285,7 +302,8 @@ impl Future for Reply {
             Some(outcome) => Poll::Ready(outcome),
             None => Poll::Pending,
         });
-        if found.is_ready() {
+        if let Poll::Ready(outcome) = &found {
+            self.trace.ended(outcome);
             self.key = None;
         }
         found
@@ -335,18 +353,8 @@ impl Mailbox {
         if self.taken.is_empty() && !self.finished {
             let Self { key, taken, finished } = self;
             let filled = hub.poll(cx, Wait::Subscription(*key), |connection| {
-                while taken.len() < BATCH {
-                    match connection.next_event(*key) {
-                        Next::Event(event) => taken.push_back(event),
-                        Next::Finished => {
-                            *finished = true;
-                            break;
-                        }
-                        Next::Pending if taken.is_empty() => return Poll::Pending,
-                        Next::Pending => break,
-                    }
-                }
-                Poll::Ready(())
+                *finished = connection.take_events(*key, taken);
+                if taken.is_empty() && !*finished { Poll::Pending } else { Poll::Ready(()) }
             });
             if filled.is_pending() {
                 // Nothing will ever come of a server that nobody starts.

@@ -11,19 +11,24 @@ mod codex;
 mod connector;
 mod event;
 mod hub;
+mod record;
 mod restart;
 mod session;
 mod thread;
+mod trace;
 mod tree;
 mod turn;
+mod watch;
 
 pub use codex::{Codex, connect, connect_with_clock};
 pub use connector::{Connector, Launch, connect_lazily};
 pub use event::{Event, Events, ItemEvent, UsageEvent};
 pub use hub::Generation;
+pub use record::{Recorder, Sink};
 pub use thread::Thread;
 pub use tree::{Tree, TreeEvent};
 pub use turn::{Input, Turn, TurnRequest};
+pub use watch::{StartTimings, Timings, TraceSource};
 
 pub(crate) use hub::Hub;
 

@@ -1,6 +1,6 @@
 //! A conversation.
 
-use super::{Codex, Events, Generation, Turn, TurnRequest, hub::Session, restart::start_turn};
+use super::{Codex, Events, Generation, Turn, TurnRequest, hub::Session, restart::start_turn, trace};
 use crate::{connection::Scope, error::TurnError, id::ThreadId, turn::TurnResult};
 use std::{fmt, sync::Arc};
 
@@ -9,6 +9,8 @@ use std::{fmt, sync::Arc};
 pub struct Thread {
     session: Arc<Session>,
     id: ThreadId,
+    /// Lives as long as any handle that came from this one.
+    _trace: trace::Thread,
 }
 
 impl fmt::Debug for Thread {
@@ -19,7 +21,8 @@ impl fmt::Debug for Thread {
 
 impl Thread {
     pub(crate) fn new(session: Arc<Session>, id: ThreadId) -> Self {
-        Self { session, id }
+        let trace = trace::Thread::new(&session.hub, &id);
+        Self { session, id, _trace: trace }
     }
 
     pub(crate) fn session(&self) -> &Arc<Session> {

@@ -3,6 +3,7 @@
 use super::{
     Event, Events, Generation,
     hub::{Mailbox, Reply, Session, Wait, release_turn},
+    trace,
 };
 use crate::{
     connection::{Prepared, Scope, TurnOptions, decode_response, steered},
@@ -120,6 +121,7 @@ struct Inner {
     /// `None` if nobody asked for events.
     events: Option<Mutex<Mailbox>>,
     result: Mutex<Option<Result<TurnResult, TurnError>>>,
+    trace: trace::Turn,
 }
 
 impl fmt::Debug for Turn {
@@ -164,6 +166,7 @@ impl Turn {
                 thread: thread.clone(),
                 events: events.map(|key| Mutex::new(Mailbox::new(key))),
                 result: Mutex::new(None),
+                trace: trace::Turn::new(&session.hub, thread),
             }),
         })
     }
@@ -290,6 +293,7 @@ impl Turn {
             })
         })
         .await;
+        self.inner.trace.named(self.id().as_ref());
         match state {
             // Whatever else it is, an end included, is for events and result to tell.
             Some(State::Running | State::Interrupting | State::Completed | State::Failed | State::Interrupted) => {
@@ -301,7 +305,7 @@ impl Turn {
     }
 
     fn poll_result(&self, cx: &Context<'_>) -> Poll<Result<TurnResult, TurnError>> {
-        let Inner { session, key, result, .. } = &*self.inner;
+        let Inner { session, key, result, trace, .. } = &*self.inner;
         let mut result = result.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(result) = &*result {
             return Poll::Ready(result.clone());
@@ -315,6 +319,7 @@ impl Turn {
             Ok(report) => report.into_result(),
             Err(error) => Err(TurnError::Start(error)),
         };
+        trace.ended(session.hub.read(|connection| connection.turn_state(*key)).unwrap_or(State::Lost));
         *result = Some(decoded.clone());
         Poll::Ready(decoded)
     }

@@ -24,6 +24,16 @@ pub struct Config {
     pub assume_version: Option<String>,
     /// Whether a line that looks like JSON and is none ends the connection. Off by default: it is a diagnostic.
     pub strict: bool,
+    /// Whether every line of both directions is kept for [`Connection::poll_tap`](super::Connection::poll_tap), and what else
+    /// moves the connection. Off by default.
+    pub tap: bool,
+    /// Who records the connection, from its handshake on.
+    #[cfg(feature = "client")]
+    pub recorder: Option<crate::client::Recorder>,
+    /// Where requests have their trace context from; `None`: they carry none. It is asked on the caller's thread, under no
+    /// lock, when a request or a turn is made. The handshake, and interrupts that had to be held back, carry none.
+    #[cfg(feature = "client")]
+    pub trace_source: Option<crate::client::TraceSource>,
     /// Bounds of memory and number.
     pub limits: Limits,
     /// Bounds of time.
@@ -46,6 +56,11 @@ impl Default for Config {
             opt_out_notifications: Vec::new(),
             assume_version: None,
             strict: false,
+            tap: false,
+            #[cfg(feature = "client")]
+            recorder: None,
+            #[cfg(feature = "client")]
+            trace_source: None,
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             expected_home: None,
@@ -56,6 +71,15 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Whether anybody wants what is said to be kept.
+    pub(crate) fn wants_tap(&self) -> bool {
+        #[cfg(feature = "client")]
+        let is_recorded = self.recorder.is_some();
+        #[cfg(not(feature = "client"))]
+        let is_recorded = false;
+        self.tap || is_recorded
+    }
+
     /// The default, under the client's own name and version.
     #[must_use]
     pub fn new(client_name: impl Into<String>, client_version: impl Into<String>) -> Self {
@@ -158,6 +182,8 @@ pub struct Limits {
     pub max_diagnostics: usize,
     /// How many bytes of answers may wait for a server that does not read. Past that, the connection ends.
     pub max_unsent_bytes: usize,
+    /// How many bytes of records may wait to be taken, when there is a tap. Past that records are lost, and counted.
+    pub max_tap_bytes: usize,
 }
 
 impl Default for Limits {
@@ -172,12 +198,13 @@ impl Default for Limits {
             max_known_children: 4096,
             max_diagnostics: 64,
             max_unsent_bytes: 64 * 1024 * 1024,
+            max_tap_bytes: 64 * 1024 * 1024,
         }
     }
 }
 
 /// Bounds of time. Every one is finite, except that a turn runs as long as it runs unless the caller sets a deadline.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timeouts {
     /// From the start of the connection to the answer to `initialize`.

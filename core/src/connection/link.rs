@@ -6,6 +6,7 @@ use crate::{
     json::Json,
     launch::ExitReport,
     protocol::{ClientInfo, Initialize, InitializeCapabilities, InitializeResponse},
+    record::Step,
     time::Time,
     turn::DiagnosticKind,
 };
@@ -139,6 +140,7 @@ impl Connection {
         if self.link.is_over() {
             return;
         }
+        self.tap(now, || Step::Close { within });
         self.drain(now, DisconnectReason::ClosedByCaller);
         if let Link::Draining(draining) = &mut self.link {
             draining.until = now + within;
@@ -237,6 +239,7 @@ impl Connection {
                         return;
                     }
                     self.link = Link::Ready;
+                    self.handshake_took = self.opened.map(|opened| now.since(opened));
                     self.look_at_server();
                     self.refuse_what_is_too_new(now);
                     self.push_answer(br#"{"method":"initialized"}"#.to_vec());

@@ -44,22 +44,26 @@ mod config;
 mod kin;
 mod link;
 mod needs;
+mod propagation;
 mod refusals;
 mod requests;
 mod routing;
+mod tap;
 mod turns;
 
 pub use config::{Config, Limits, RestartPolicy, Timeouts};
 pub use link::{ServerInfo, Tried};
 pub use needs::Prepared;
+pub use propagation::TraceContext;
 pub use requests::RequestKey;
 pub use routing::Scope;
 pub use turns::TurnOptions;
 #[cfg(feature = "client")]
 pub(crate) use turns::steered;
 
+use crate::record::Step;
 use crate::{
-    envelope::{Envelope, Keys, Message, NotAMessage, RpcId},
+    envelope::{Envelope, Keys, Message, NotAMessage, Reader, RpcId},
     error::{CallError, Disconnect, DisconnectReason, Fault, RpcError},
     frame::{Frame, Framer},
     json::Json,
@@ -70,6 +74,7 @@ use crate::{
 };
 use alloc::{
     borrow::Cow,
+    boxed::Box,
     collections::{BTreeMap, BTreeSet, VecDeque},
     string::String,
     vec::Vec,
@@ -187,8 +192,14 @@ pub struct Counters {
     pub merged: u64,
     /// Deltas that were left out.
     pub left_out: u64,
+    /// Records of the tap that found no room.
+    pub tap_lost: u64,
     /// Requests in the table now.
     pub requests: usize,
+    /// Those of them that were sent and are not answered.
+    pub pending: usize,
+    /// Those of them that wait to be sent.
+    pub queued: usize,
     /// Turns in the table now.
     pub turns: usize,
     /// Threads in the table now.
@@ -207,6 +218,8 @@ pub struct Connection {
     superseded: Option<(u64, u64)>,
     server: Option<ServerInfo>,
     framer: Framer,
+    /// Set but while it reads.
+    reader: Option<Box<Reader>>,
     requests: Requests,
     /// Whole lines that go before any request: `initialized` and the answers to the server's requests.
     answers: VecDeque<Vec<u8>>,
@@ -232,6 +245,14 @@ pub struct Connection {
     events: VecDeque<Event>,
     diagnostics: VecDeque<Diagnostic>,
     counters: Counters,
+    /// Set if and only if what is said and heard is to be kept.
+    tap: Option<Box<tap::Tap>>,
+    /// When the first line, which is `initialize`, was handed over.
+    opened: Option<Time>,
+    /// From there to its answer.
+    handshake_took: Option<core::time::Duration>,
+    /// How many diagnostics there were.
+    diagnosed: u64,
 }
 
 impl fmt::Debug for Connection {
@@ -258,6 +279,7 @@ impl Connection {
     pub fn unstarted(config: Config) -> Self {
         Self {
             framer: Framer::new(config.limits.max_line),
+            reader: None,
             link: Link::Idle,
             superseded: None,
             server: None,
@@ -279,6 +301,10 @@ impl Connection {
             events: VecDeque::new(),
             diagnostics: VecDeque::new(),
             counters: Counters::default(),
+            tap: config.wants_tap().then(|| tap::Tap::new(config.limits.max_tap_bytes)),
+            opened: None,
+            handshake_took: None,
+            diagnosed: 0,
             config,
         }
     }
@@ -289,6 +315,7 @@ impl Connection {
         // The framer lends out its lines, so it stands apart while they are handled.
         let mut framer = core::mem::replace(&mut self.framer, Framer::new(0));
         while let Some(frame) = framer.next_frame(&mut bytes) {
+            self.tap_frame(now, &frame);
             self.handle_frame(now, frame);
             if self.answers_bytes > self.config.limits.max_unsent_bytes {
                 let waiting = self.answers_bytes;
@@ -303,26 +330,31 @@ impl Connection {
     pub fn handle_eof(&mut self, now: Time) {
         let mut framer = core::mem::replace(&mut self.framer, Framer::new(0));
         if let Some(frame) = framer.finish() {
+            self.tap_frame(now, &frame);
             self.handle_frame(now, frame);
         }
+        self.tap(now, || Step::Eof);
         self.drain(now, DisconnectReason::Eof);
         self.note_eof();
     }
 
     /// Takes the end of the server's process. Output that is still on its way is waited for, within bounds.
     pub fn handle_exit(&mut self, now: Time, report: ExitReport) {
+        self.tap(now, || Step::Exit(report.clone()));
         self.drain(now, DisconnectReason::Exited);
         self.note_exit(report);
     }
 
     /// Takes what is known of the server's process while its end is not: for errors that cannot wait for it.
     pub fn handle_evidence(&mut self, report: ExitReport) {
+        self.tap_untimed(|| Step::Evidence(report.clone()));
         self.note_evidence(report);
     }
 
     /// Takes the failure of the transport. [`DisconnectReason::DriverDropped`] ends everything at once; after any other
     /// failure the server's last words and its exit are waited for, within bounds.
     pub fn handle_disconnect(&mut self, now: Time, reason: DisconnectReason) {
+        self.tap(now, || Step::Disconnect(reason.clone()));
         let at_once = matches!(reason, DisconnectReason::DriverDropped);
         self.drain(now, reason);
         if at_once {
@@ -332,6 +364,9 @@ impl Connection {
 
     /// Takes that time has passed. Early calls do nothing.
     pub fn handle_timeout(&mut self, now: Time) {
+        if self.tap.is_some() && self.poll_timeout().is_some_and(|timeout| timeout.at <= now) {
+            self.tap(now, || Step::Timeout);
+        }
         while let Some((key, fault)) = self.requests.expire(now) {
             self.settle_request(now, key, Err(fault));
         }
@@ -356,6 +391,7 @@ impl Connection {
             if self.link.is_over() {
                 break;
             }
+            let start = out.len();
             // Before the handshake nothing goes out but `initialize`.
             let answer = if self.is_ready() { self.answers.pop_front() } else { None };
             if let Some(line) = answer {
@@ -364,6 +400,8 @@ impl Connection {
             } else if !self.requests.send_next(now, self.window(), self.urgent_window(), out) {
                 break;
             }
+            self.opened.get_or_insert(now);
+            self.tap_sent(now, out, start);
         }
         out.len() > before
     }
@@ -467,6 +505,7 @@ impl Connection {
 
     /// Gives a request up because nobody waits any more. If it was not sent, it never is.
     pub fn abandon(&mut self, key: RequestKey) {
+        self.tap_untimed(|| Step::Abandon { request: key.0 });
         self.requests.abandon(key);
     }
 
@@ -497,6 +536,24 @@ impl Connection {
             Some(log) => log.next(key),
             None => Next::Finished,
         }
+    }
+
+    /// Takes the events of a subscription that wait, in their order, and appends them to `into`: all of them, unless they
+    /// are many. Says whether there will be no more; until then an edge says when there are.
+    ///
+    /// If `into` is empty it may change places with the queue that it is filled from. So one who takes everything each
+    /// time does best to hand in the same queue again.
+    pub fn take_events(&mut self, key: SubscriptionKey, into: &mut VecDeque<RawEvent>) -> bool {
+        let log = match self.subscriptions.get(&key) {
+            None => None,
+            // Most are of turns, and to find those needs no copy of the scope.
+            Some(Scope::Turn(turn)) => self.turns.get_mut(turn).map(|turn| &mut turn.log),
+            Some(scope) => {
+                let scope = scope.clone();
+                self.log_of(&scope, false)
+            }
+        };
+        log.is_none_or(|log| log.take(key, into))
     }
 
     /// Answers a request for the time of day, in Unix seconds.
@@ -539,12 +596,33 @@ impl Connection {
         let threads: usize = self.threads.values().map(|entry| entry.log.bytes()).sum();
         Counters {
             requests: self.requests.len(),
+            pending: self.requests.pending(),
+            queued: self.requests.queued(),
+            tap_lost: self.tap.as_ref().map_or(0, |tap| tap.lost()),
             turns: self.turns.len(),
             threads: self.threads.len(),
             subscriptions: self.subscriptions.len(),
             unread_bytes: self.log.bytes() + self.kin.bytes() + turns + threads,
             ..self.counters
         }
+    }
+
+    /// From handing `initialize` over to its answer; `None` before the handshake is done.
+    #[must_use]
+    pub fn handshake_took(&self) -> Option<core::time::Duration> {
+        self.handshake_took
+    }
+
+    /// How many diagnostics there were, those that are not remembered any more included.
+    #[must_use]
+    pub fn diagnosed(&self) -> u64 {
+        self.diagnosed
+    }
+
+    /// The method of a request that was not fetched yet.
+    #[must_use]
+    pub fn method_of(&self, key: RequestKey) -> Option<Cow<'static, str>> {
+        self.requests.method_of(key)
     }
 
     /// The last diagnostics, oldest first; see [`Limits::max_diagnostics`].
@@ -585,7 +663,9 @@ impl Connection {
     }
 
     fn handle_line(&mut self, now: Time, line: &[u8], if_malformed: DiagnosticKind) {
-        match Envelope::parse(line) {
+        // It lends out what it reads, so it stands apart meanwhile.
+        let mut reader = self.reader.take().unwrap_or_default();
+        match reader.parse(line) {
             Ok(Envelope { message, emitted_at_ms }) => match message {
                 Message::Notification { method, params, keys } => {
                     self.handle_notification(now, line, &method, params, &keys, emitted_at_ms);
@@ -620,6 +700,7 @@ impl Connection {
                 }
             }
         }
+        self.reader = Some(reader);
     }
 
     fn handle_response(&mut self, now: Time, id: i64, outcome: Result<Json, Fault>, line: &[u8]) {
@@ -751,6 +832,7 @@ impl Connection {
     }
 
     fn diagnose(&mut self, kind: DiagnosticKind, line: &[u8], length: u64) {
+        self.diagnosed += 1;
         let head = String::from_utf8_lossy(line.get(..DIAGNOSTIC_HEAD.min(line.len())).unwrap_or_default());
         let diagnostic = Diagnostic { kind, head: head.into(), length };
         if self.diagnostics.len() >= self.config.limits.max_diagnostics {

@@ -1,5 +1,6 @@
 //! The requests that are not done with: who asked, what was sent, until when, and what came back.
 
+use super::TraceContext;
 use crate::{
     error::{Delivery, Fault},
     json::Json,
@@ -8,6 +9,7 @@ use crate::{
 };
 use alloc::{
     borrow::Cow,
+    boxed::Box,
     collections::{BTreeMap, BTreeSet, VecDeque},
     vec::Vec,
 };
@@ -104,6 +106,8 @@ pub(crate) struct Requests {
     urgent_in_flight: usize,
     timers: BTreeSet<(Time, RequestKey)>,
     given_up: VecDeque<RequestKey>,
+    /// What requests carry that are given their params from now on.
+    pub(super) trace: Option<Box<TraceContext>>,
 }
 
 #[derive(Serialize)]
@@ -111,6 +115,8 @@ struct Line<'a, P: ?Sized> {
     id: u64,
     method: &'a str,
     params: &'a P,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace: Option<&'a TraceContext>,
 }
 
 impl Requests {
@@ -124,6 +130,7 @@ impl Requests {
             urgent_in_flight: 0,
             timers: BTreeSet::new(),
             given_up: VecDeque::new(),
+            trace: None,
         }
     }
 
@@ -174,8 +181,9 @@ impl Requests {
         if !matches!(slot.phase, Phase::Held) {
             return Ok(());
         }
-        let mut line = serde_json::to_vec(&Line { id: key.0, method: &slot.method, params })
-            .map_err(|error| Fault::Encode(alloc::format!("{error}")))?;
+        let mut line =
+            serde_json::to_vec(&Line { id: key.0, method: &slot.method, params, trace: self.trace.as_deref() })
+                .map_err(|error| Fault::Encode(alloc::format!("{error}")))?;
         end_line(&mut line);
         slot.phase = Phase::Queued { line, lane };
         match lane {
@@ -320,6 +328,16 @@ impl Requests {
     /// Requests that wait to be sent.
     pub(crate) fn queued(&self) -> usize {
         self.normal.len() + self.urgent.len()
+    }
+
+    /// The method of a request in the table.
+    pub(crate) fn method_of(&self, key: RequestKey) -> Option<Cow<'static, str>> {
+        self.slots.get(&key).map(|slot| slot.method.clone())
+    }
+
+    /// Requests that were sent and are not answered.
+    pub(crate) fn pending(&self) -> usize {
+        self.in_flight + self.urgent_in_flight
     }
 
     /// All requests in the table.

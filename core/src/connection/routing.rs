@@ -6,7 +6,7 @@
 
 use super::{Connection, Counters, Event, Limits, ServerRequestKey, refusals};
 use crate::{
-    envelope::{Keys, RpcId},
+    envelope::{JsonText, Keys, RpcId},
     error::RpcError,
     id::{ThreadId, TurnId},
     time::Time,
@@ -118,11 +118,11 @@ impl Connection {
         now: Time,
         line: &[u8],
         method: &str,
-        params: Option<&RawValue>,
+        params: Option<JsonText<'_>>,
         keys: &Keys<'_>,
         emitted_at_ms: Option<i64>,
     ) {
-        let message = Incoming { method, params, keys, emitted_at_ms };
+        let message = Incoming { method, kind: DeltaKind::of_method(method), params, keys, emitted_at_ms };
         let policy = self.policy();
         self.note_kin(method, params, keys);
         let is_in_tree = match keys.thread().filter(|_| self.kin.is_followed()) {
@@ -139,7 +139,9 @@ impl Connection {
             }
             return;
         };
-        if method == "turn/started" {
+        if message.kind.is_some() {
+            // A piece of text begins and ends nothing.
+        } else if method == "turn/started" {
             entry.running = keys.turn().map(TurnId::from);
         } else if method == "turn/completed" && keys.turn() == entry.running.as_ref().map(TurnId::as_str) {
             entry.running = None;
@@ -160,18 +162,18 @@ impl Connection {
     fn handle_for_turn(&mut self, now: Time, key: TurnKey, line: &[u8], message: &Incoming<'_>, is_replay: bool) {
         let policy = self.policy();
         let Some(turn) = self.turns.get_mut(&key) else { return };
-        let Incoming { method, params, keys, .. } = *message;
+        let Incoming { method, kind, params, keys, .. } = *message;
         let Some(named) = keys.turn() else {
             if method == "thread/status/changed" && keys.status.as_deref() == Some("idle") {
                 self.handle_thread_idle(now, key);
             }
             return;
         };
-        let Some(id) = turn.id.clone() else {
+        let Some(id) = &turn.id else {
             if let (false, Some(entry)) = (is_replay, self.threads.get_mut(&turn.thread)) {
                 let worth = match method {
                     "turn/completed" => Worth::End,
-                    _ if DeltaKind::of_method(method).is_some() => Worth::Delta,
+                    _ if kind.is_some() => Worth::Delta,
                     _ => Worth::Any,
                 };
                 entry.park(named, worth, &self.config.limits, What::Line(line.into()));
@@ -181,7 +183,8 @@ impl Connection {
         if id.as_str() != named {
             if method == "turn/started" {
                 // A review runs under another id than its own, and says so.
-                if keys.root_turn_id.as_deref() == Some(id.as_str()) {
+                let is_root = keys.root_turn_id.as_deref() == Some(id.as_str());
+                if is_root {
                     self.handle_evidence_of_turn(now, key);
                 } else {
                     self.handle_overtaken(key);
@@ -189,17 +192,21 @@ impl Connection {
             }
             return;
         }
-        let is_end = method == "turn/completed";
-        if let (false, Some(params)) = (is_end, params) {
+        let is_end = kind.is_none() && method == "turn/completed";
+        // Of an item that adds to its text there is nothing more to collect than that it was seen.
+        let item = kind.and(keys.delta.as_ref()).and(keys.item()).map(|item| turn.intern_item(item));
+        if let (false, None, Some(params)) = (is_end, &item, params) {
             turn.collect(method, keys.item(), params);
         }
         if !turn.log.is_unheard() {
-            let item = keys.item().filter(|_| keys.delta.is_some()).map(|item| turn.intern_item(item));
-            let event = message.event(Some(turn.thread.clone()), Some(id), item);
+            let event = message.event(Some(turn.thread.clone()), turn.id.clone(), item);
             push(&mut turn.log, event, policy, &mut self.events, &mut self.counters);
         }
+        if turn.is_unmoved_by_evidence() && !is_end {
+            return;
+        }
         if is_end {
-            let ended = turn.end_by_server(keys.status.as_deref(), params.unwrap_or(RawValue::NULL));
+            let ended = turn.end_by_server(keys.status.as_deref(), params.unwrap_or(JsonText::NULL));
             self.handle_turn_over(key, ended);
         } else {
             self.handle_evidence_of_turn(now, key);
@@ -231,8 +238,8 @@ impl Connection {
                     let crate::envelope::Message::Notification { method, params, keys } = envelope.message else {
                         continue;
                     };
-                    let message =
-                        Incoming { method: &method, params, keys: &keys, emitted_at_ms: envelope.emitted_at_ms };
+                    let (kind, emitted_at_ms) = (DeltaKind::of_method(&method), envelope.emitted_at_ms);
+                    let message = Incoming { method: &method, kind, params, keys: &keys, emitted_at_ms };
                     self.handle_for_turn(now, key, &line, &message, true);
                 }
             }
@@ -273,7 +280,8 @@ impl Connection {
             }
         }
         self.counters.refused += 1;
-        let message = Incoming { method, params, keys, emitted_at_ms: None };
+        let params = params.map(JsonText::from);
+        let message = Incoming { method, kind: None, params, keys, emitted_at_ms: None };
         let thread = keys.thread().map(ThreadId::from);
         let refused = Refused { id, notification: message.raw(thread, keys.turn().map(TurnId::from)) };
         let policy = self.policy();
@@ -336,7 +344,8 @@ impl Connection {
 /// A notification or request on its way to whoever it is for.
 struct Incoming<'a> {
     method: &'a str,
-    params: Option<&'a RawValue>,
+    kind: Option<DeltaKind>,
+    params: Option<JsonText<'a>>,
     keys: &'a Keys<'a>,
     emitted_at_ms: Option<i64>,
 }
@@ -346,9 +355,8 @@ impl Incoming<'_> {
     /// anyway; all else stays as it came.
     fn event(&self, thread: Option<ThreadId>, turn: Option<TurnId>, item: Option<crate::id::ItemId>) -> RawEvent {
         let keys = self.keys;
-        let kind = DeltaKind::of_method(self.method);
-        let item = item.or_else(|| kind.and(keys.item()).map(Into::into));
-        match (kind, thread, turn, item, &keys.delta) {
+        let item = item.or_else(|| self.kind.and(keys.item()).map(Into::into));
+        match (self.kind, thread, turn, item, &keys.delta) {
             (Some(kind), Some(thread), Some(turn), Some(item), Some(text)) => RawEvent::Delta(Delta {
                 kind,
                 thread,
@@ -366,7 +374,7 @@ impl Incoming<'_> {
     fn raw(&self, thread: Option<ThreadId>, turn: Option<TurnId>) -> RawNotification {
         RawNotification {
             method: self.method.into(),
-            params: self.params.map_or_else(Bytes::new, |params| Bytes::copy_from_slice(params.get().as_bytes())),
+            params: self.params.map_or_else(Bytes::new, |params| Bytes::copy_from_slice(params.as_bytes())),
             emitted_at_ms: self.emitted_at_ms,
             thread,
             turn,

@@ -2,11 +2,12 @@
 
 use super::{Connection, Event, Lane, Pending, Prepared, Purpose, ThreadEntry};
 use crate::{
-    envelope::Keys,
+    envelope::{JsonText, Keys},
     error::{CallError, Delivery, Disconnect, Fault, SteerError, TurnError, UsageError},
     id::{ThreadId, TurnId},
     json::Json,
     protocol::{Request, TurnInterrupt, TurnStart, TurnSteer, UserInput},
+    record::Step,
     time::Time,
     turn::{Cause, Interrupt, InterruptOutcome, RawEvent, State, Turn, TurnKey, TurnReport, steer_error},
 };
@@ -74,8 +75,9 @@ impl Connection {
         let request = self.enter_as(now, request, Purpose::StartTurn(key), Lane::Normal).map_err(TurnError::Start)?;
         self.next_turn += 1;
         let deadline = options.deadline.map(|limit| (now + limit, limit));
-        if let Some((at, _)) = deadline {
+        if let Some((at, within)) = deadline {
             self.turn_timers.insert((at, key, TurnTimer::Deadline));
+            self.tap(now, || Step::Deadline { request: request.0, within });
         }
         let mut turn = Turn::new(thread.clone(), request, deadline);
         let entry = self.threads.entry(thread).or_default();
@@ -231,6 +233,7 @@ impl Connection {
     /// Something proved that the turn runs.
     pub(super) fn handle_evidence_of_turn(&mut self, now: Time, key: TurnKey) {
         let Some(turn) = self.turns.get_mut(&key) else { return };
+        // What is done here, `Turn::is_unmoved_by_evidence` knows of.
         turn.is_evident = true;
         if let Some(until) = turn.idle_until.take() {
             self.turn_timers.remove(&(until, key, TurnTimer::Idle));
@@ -247,7 +250,7 @@ impl Connection {
     /// end was missed.
     pub(super) fn handle_overtaken(&mut self, key: TurnKey) {
         let Some(turn) = self.turns.get_mut(&key).filter(|turn| turn.is_evident) else { return };
-        let ended = turn.end_by_server(None, RawValue::NULL);
+        let ended = turn.end_by_server(None, JsonText::NULL);
         self.handle_turn_over(key, ended);
     }
 

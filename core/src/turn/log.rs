@@ -3,6 +3,12 @@
 use crate::turn::RawEvent;
 use alloc::{collections::VecDeque, vec::Vec};
 
+/// How much a consumer takes at once, in bytes: what it has taken does not count as unread any more.
+const AT_ONCE: usize = 1024 * 1024;
+
+/// How large an empty queue is kept, in events.
+const KEEP_EVENTS: usize = 4096;
+
 /// Names a subscription. Local to its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SubscriptionKey(pub(crate) u64);
@@ -104,6 +110,34 @@ impl EventLog {
                 if self.finished { Next::Finished } else { Next::Pending }
             }
         }
+    }
+
+    /// Appends the events of a consumer to `into`: all of them, or as many as there are within [`AT_ONCE`] and one more.
+    /// Says whether no more will come.
+    pub(crate) fn take(&mut self, key: SubscriptionKey, into: &mut VecDeque<RawEvent>) -> bool {
+        let Some(reader) = self.readers.iter_mut().find(|reader| reader.key == key) else { return true };
+        if reader.bytes > AT_ONCE {
+            let mut bytes = 0;
+            while bytes <= AT_ONCE {
+                let Some(event) = reader.queue.pop_front() else { break };
+                bytes += event.size();
+                into.push_back(event);
+            }
+            reader.bytes = reader.bytes.saturating_sub(bytes);
+        } else {
+            if into.is_empty() && into.capacity() <= KEEP_EVENTS {
+                // Two queues go back and forth, and nothing is moved.
+                core::mem::swap(into, &mut reader.queue);
+            } else {
+                into.append(&mut reader.queue);
+            }
+            reader.bytes = 0;
+        }
+        if !reader.queue.is_empty() {
+            return false;
+        }
+        reader.told = false;
+        self.finished
     }
 
     /// Whether nobody listens.

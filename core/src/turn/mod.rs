@@ -46,6 +46,7 @@ pub(crate) use report::{Collector, Ending};
 
 use crate::{
     connection::RequestKey,
+    envelope::JsonText,
     error::{CallError, Disconnect, Fault},
     id::{ItemId, ThreadId, TurnId},
     json::Json,
@@ -176,7 +177,7 @@ impl Turn {
     }
 
     /// Reads what a notification says about the turn's outcome.
-    pub(crate) fn collect(&mut self, method: &str, item: Option<&str>, params: &RawValue) {
+    pub(crate) fn collect(&mut self, method: &str, item: Option<&str>, params: JsonText<'_>) {
         if !self.is_held || self.state.is_end() {
             return;
         }
@@ -221,8 +222,16 @@ impl Turn {
         }
     }
 
+    /// Whether a sign that it runs changes nothing any more: most events are no more than that.
+    pub(crate) fn is_unmoved_by_evidence(&self) -> bool {
+        self.is_evident
+            && self.idle_until.is_none()
+            && matches!(self.interrupt, Interrupt::Idle)
+            && self.state != State::TimedOut
+    }
+
     /// Ends as the server says.
-    pub(crate) fn end_by_server(&mut self, status: Option<&str>, params: &RawValue) -> bool {
+    pub(crate) fn end_by_server(&mut self, status: Option<&str>, params: JsonText<'_>) -> bool {
         self.is_over_for_server = true;
         let cause = match status {
             Some("completed") => Cause::EndCompleted,
@@ -308,7 +317,7 @@ enum Member {
 }
 
 /// One member of an object, as it stands.
-fn member(params: &RawValue, wanted: Member) -> Option<&RawValue> {
+fn member(params: JsonText<'_>, wanted: Member) -> Option<&RawValue> {
     struct Find(Member);
 
     impl<'de> serde::de::Visitor<'de> for Find {

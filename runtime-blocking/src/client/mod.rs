@@ -2,6 +2,7 @@
 
 mod codex;
 mod events;
+mod observe;
 mod thread;
 mod tree;
 mod turn;

@@ -60,9 +60,12 @@ use std::{
     path::{Path, PathBuf},
     process::{self, ChildStdin, ChildStdout, Stdio},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
-use turnwire_core::launch::{Command, Environment, LaunchError, Obstacle};
+use turnwire_core::{
+    client::StartTimings,
+    launch::{Command, Environment, LaunchError, Obstacle},
+};
 
 pub use owner::Owner;
 pub use resolve::{resolve, resolve_among};
@@ -107,7 +110,9 @@ pub const KILL_PATIENCE: std::time::Duration = std::time::Duration::from_secs(2)
 ///
 /// [`LaunchError`] says why nothing was started; in that case nothing is left running.
 pub fn spawn(command: &Command) -> Result<Process, LaunchError> {
+    let begun = Instant::now();
     let path = resolve(&command.program)?;
+    let resolved = Instant::now();
     if let Some(cwd) = &command.cwd {
         // Without this look, a missing folder would be reported like a missing program.
         check_folder(cwd)?;
@@ -139,7 +144,8 @@ pub fn spawn(command: &Command) -> Result<Process, LaunchError> {
         sys::end_now(&mut child);
         return Err(spawn_error(path, &io::Error::other("the child came without its pipes")));
     };
-    match Owner::start(child, stderr, command, temporary) {
+    let timings = StartTimings::new(resolved - begun, resolved.elapsed());
+    match Owner::start(child, stderr, command, temporary, timings) {
         Ok(owner) => Ok(Process { stdin, stdout, home, owner }),
         Err(e) => Err(spawn_error(path, &e)),
     }

@@ -14,7 +14,10 @@ use std::{
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
-use turnwire_core::launch::{CloseLadder, Command, ExitReport, Forced};
+use turnwire_core::{
+    client::StartTimings,
+    launch::{CloseLadder, Command, ExitReport, Forced},
+};
 
 /// How many different wakers wait for one end. With more, the oldest is woken early and has to ask again.
 const MAX_WAKERS: usize = 64;
@@ -52,6 +55,7 @@ struct Shared {
     group: Group,
     ladder: CloseLadder,
     started: Instant,
+    timings: StartTimings,
     tail: Arc<Tail>,
     life: Mutex<Life>,
     /// Told when `collected`, `kill_asked` or `report` changes.
@@ -82,6 +86,7 @@ impl Owner {
         stderr: ChildStderr,
         command: &Command,
         home: Option<TemporaryHome>,
+        timings: StartTimings,
     ) -> io::Result<Self> {
         let Some(group) = Group::of(&child) else {
             sys::end_now(&mut child);
@@ -105,6 +110,7 @@ impl Owner {
             group,
             ladder: command.close_ladder,
             started: Instant::now(),
+            timings,
             tail,
             life: Mutex::new(Life {
                 child,
@@ -125,6 +131,12 @@ impl Owner {
             return Err(e);
         }
         Ok(Self { handle: Arc::new(Handle { shared }) })
+    }
+
+    /// How long it took to find the program and to start it.
+    #[must_use]
+    pub fn start_timings(&self) -> StartTimings {
+        self.handle.shared.timings
     }
 
     /// Asks for the end, by the rungs of the command's [`CloseLadder`], and returns at once. Asking again changes nothing.

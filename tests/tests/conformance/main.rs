@@ -51,6 +51,15 @@ mod on_threads {
         rt::connect(reader, writer)
     }
 
+    fn connect_to_recording(
+        recording: turnwire_core::record::Recording,
+    ) -> Result<(rt::Codex, turnwire_testkit::recorded::Replaying), rt::ConnectError> {
+        let (reader, writer, replaying) = turnwire_testkit::recorded::recorded_duplex(recording);
+        let mut config = rt::Config::default();
+        config.limits.merge_after = None;
+        Ok((rt::connect_with(reader, writer, config)?, replaying))
+    }
+
     fn connect_to_feed(
         feed: &std::sync::Arc<crate::feed::Feed>,
         config: rt::Config,
@@ -101,6 +110,15 @@ mod on_tokio {
         rt::connect(reader, writer).await
     }
 
+    async fn connect_to_recording(
+        recording: turnwire_core::record::Recording,
+    ) -> Result<(rt::Codex, turnwire_testkit::recorded::Replaying), rt::ConnectError> {
+        let (reader, writer, replaying) = crate::pipe::replaying(recording);
+        let mut config = rt::Config::default();
+        config.limits.merge_after = None;
+        Ok((rt::connect_with(reader, writer, config).await?, replaying))
+    }
+
     async fn connect_to_feed(
         feed: &std::sync::Arc<crate::feed::Feed>,
         config: rt::Config,
@@ -144,6 +162,15 @@ mod on_smol {
     async fn connect_in_memory(script: turnwire_testkit::scripted::Script) -> Result<rt::Codex, rt::ConnectError> {
         let (reader, writer) = crate::pipe::scripted(script);
         rt::connect(reader, writer).await
+    }
+
+    async fn connect_to_recording(
+        recording: turnwire_core::record::Recording,
+    ) -> Result<(rt::Codex, turnwire_testkit::recorded::Replaying), rt::ConnectError> {
+        let (reader, writer, replaying) = crate::pipe::replaying(recording);
+        let mut config = rt::Config::default();
+        config.limits.merge_after = None;
+        Ok((rt::connect_with(reader, writer, config).await?, replaying))
     }
 
     async fn connect_to_feed(

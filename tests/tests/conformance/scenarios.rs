@@ -12,6 +12,10 @@ mod accounts {
     use super::*;
     include!("scripted/accounts.rs");
 }
+mod record {
+    use super::*;
+    include!("scripted/record.rs");
+}
 mod requests {
     use super::*;
     include!("scripted/requests.rs");
@@ -41,6 +45,10 @@ mod real {
     mod accounts {
         use super::*;
         include!("real/accounts.rs");
+    }
+    mod record {
+        use super::*;
+        include!("real/record.rs");
     }
     mod requests {
         use super::*;

@@ -12,7 +12,14 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
-use turnwire_blocking::{Command, core::launch::Environment, protocol::ThreadStart};
+use turnwire_blocking::{
+    Command, Event, TurnError, TurnResult,
+    core::{
+        launch::Environment,
+        record::{Recording, Replay, ReplayedEvent},
+    },
+    protocol::ThreadStart,
+};
 use turnwire_testkit::{
     model::ScriptedModel,
     real::{self, RealHome},
@@ -228,5 +235,86 @@ pub(crate) fn kill(pid: &str) {
 impl Drop for Scripted {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// What a program saw of the turns of a session: each event with everything in it, each turn's end with its result.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct TypedEvents {
+    pub(crate) events: Vec<String>,
+    shapes: Vec<String>,
+}
+
+impl TypedEvents {
+    pub(crate) fn live(&mut self, event: &Event) {
+        let (whole, shape) = match event {
+            Event::Delta(delta) => (
+                format!("{delta:?} {} {}", delta.text, delta.thread),
+                format!("Delta {:?} {:?} {}", delta.kind, delta.index, delta.text.chars().count()),
+            ),
+            Event::ItemStarted(item) | Event::ItemCompleted(item) => {
+                (format!("{event:?} {}", item.raw.params_text()), format!("{} {}", item.raw.method, item.item.kind()))
+            }
+            Event::Usage(usage) => (format!("{event:?} {}", usage.raw.params_text()), format!("{:?}", usage.usage)),
+            Event::Error { raw, will_retry, .. } => (raw.params_text().to_owned(), format!("Error {will_retry}")),
+            Event::Other(raw) | Event::Started(raw) => {
+                (format!("{raw:?} {}", raw.params_text()), raw.method.to_string())
+            }
+            Event::Refused(refused) => (
+                format!(
+                    "Refused {:?} {} {}",
+                    refused.id,
+                    refused.notification.method,
+                    refused.notification.params_text()
+                ),
+                format!("Refused {}", refused.notification.method),
+            ),
+            other => (format!("{other:?}"), format!("{other:?}")),
+        };
+        self.events.push(whole);
+        self.shapes.push(shape);
+    }
+
+    pub(crate) fn over(&mut self, result: &Result<TurnResult, TurnError>) {
+        let (whole, shape) = match result {
+            Ok(result) => (
+                format!(
+                    "{:?} {:?} {:?} {} items",
+                    result.status,
+                    result.final_response,
+                    result.usage,
+                    result.items.len()
+                ),
+                format!("{:?} {:?} {} items", result.status, result.usage, result.items.len()),
+            ),
+            Err(error) => (error.to_string(), "an error".to_owned()),
+        };
+        self.events.push(whole);
+        self.shapes.push(shape);
+    }
+
+    /// Asserts that a replay of the recording gives the same, whole.
+    pub(crate) fn assert_replayed(&self, recording: &Recording) {
+        assert!(self.events.len() > 5, "there is something to compare");
+        assert_eq!(Self::of(recording).events, self.events);
+    }
+
+    /// Asserts that a replay of the recording gives the same but for texts and ids.
+    pub(crate) fn assert_replayed_in_shape(&self, recording: &Recording) {
+        assert_eq!(Self::of(recording).shapes, self.shapes);
+    }
+
+    fn of(recording: &Recording) -> Self {
+        let mut seen = Self::default();
+        let mut replay = Replay::new(recording);
+        for replayed in replay.by_ref() {
+            match replayed.event {
+                ReplayedEvent::Turn { event, .. } => seen.live(&Event::from(event)),
+                ReplayedEvent::TurnOver { result, .. } => seen.over(&result),
+                _ => {}
+            }
+        }
+        assert_eq!(replay.divergences(), []);
+        seen
     }
 }

@@ -10,6 +10,7 @@ mod handshake;
 mod kin;
 mod lab;
 mod loss;
+mod record;
 mod requests;
 mod routing;
 mod turns;

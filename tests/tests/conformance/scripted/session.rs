@@ -69,7 +69,7 @@ scenario! {
         let codex = rt::lazy(&rt::Command::new().program("/nowhere/codex"), restarting());
         let mut callers: Vec<Joined<rt::CallError>> = Vec::new();
         for _ in 0..5 {
-            callers.push(go!([codex] { wait!(codex.models()).expect_err("no server") }));
+            callers.push(go!([codex] wait!(codex.models()).expect_err("no server")));
         }
         for caller in callers {
             let error = join!(caller);
