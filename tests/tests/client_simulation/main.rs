@@ -7,6 +7,7 @@
 
 mod crowd;
 mod drops;
+mod merging;
 mod wakes;
 mod world;
 
