@@ -2,6 +2,7 @@
 
 #![allow(missing_docs, reason = "a test suite documents itself by the names of its tests")]
 
+mod corners;
 #[path = "../cut/mod.rs"]
 mod cut;
 mod cuts;
