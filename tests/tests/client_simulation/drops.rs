@@ -10,6 +10,8 @@ use turnwire_core::{
 use turnwire_testkit::scripted::{Script, TurnPlan};
 
 type Boxed = Pin<Box<dyn Future<Output = ()>>>;
+/// Its name, whether a turn that holds runs beside it, and what it is.
+type Operation = (&'static str, bool, fn(Codex, Option<Turn>) -> Boxed);
 
 fn script() -> Script {
     Script::new()
@@ -23,8 +25,8 @@ fn script() -> Script {
 /// How many bytes move at once: so few that no line comes in one piece.
 const MOST: usize = 40;
 
-/// What may be dropped, and whether a turn that holds runs beside it.
-fn operations() -> Vec<(&'static str, bool, fn(Codex, Option<Turn>) -> Boxed)> {
+/// What may be dropped.
+fn operations() -> Vec<Operation> {
     fn turn(turn: Option<Turn>) -> Turn {
         turn.expect("a turn that holds")
     }

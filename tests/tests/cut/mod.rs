@@ -146,7 +146,7 @@ fn written(connection: &mut Connection) -> Option<u64> {
     while connection.poll_transmit(Time::ZERO, &mut bytes) {}
     let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     let requests = lines.map(|line| serde_json::from_slice::<Value>(line).expect("JSON"));
-    requests.filter(|line| line.get("method").is_some()).filter_map(|line| line["id"].as_u64()).last()
+    requests.filter(|line| line.get("method").is_some()).filter_map(|line| line["id"].as_u64()).next_back()
 }
 
 /// Something that the client waits for.

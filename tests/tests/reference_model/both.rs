@@ -191,7 +191,7 @@ impl Both {
         // Of a thread whose start was given up on its way nobody knows what runs there.
         let is_in_doubt = self.running[thread].as_ref().is_some_and(|running| {
             let turn = &self.model.turns[running.key];
-            turn.name.is_none() && !self.model.live(thread).is_some_and(|live| live == running.key)
+            turn.name.is_none() && self.model.live(thread) != Some(running.key)
         });
         if is_in_doubt {
             return;
