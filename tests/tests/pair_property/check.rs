@@ -5,7 +5,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use turnwire_core::{
     connection::Scope,
-    error::TurnError,
+    error::{CallError, TurnError},
     id::TurnId,
     turn::{RawEvent, State, TurnKey, table::TRANSITIONS},
 };
@@ -162,6 +162,12 @@ impl App {
         let fail = |what: &str| -> ! { self.pair.fail(&format!("turn {n} {state}: {what}: {:?}", turn.events)) };
         if self.pair.client.turn_id(turn.key).is_some_and(|id| *id == "who") {
             // A made up answer has given it a name that the server does not know: it runs as long as the connection.
+            return;
+        }
+        let timed_out = |outcome: Result<_, CallError>| outcome.is_err_and(|error| error.is_timeout());
+        let is_deaf = self.pair.client.interrupt_outcome(turn.key).is_some_and(timed_out);
+        if !state.is_end() && is_deaf && self.plan.refuses_interrupts() {
+            // The refusal came too late to be heard, and the server is not asked twice when it may have heard the first.
             return;
         }
         if !state.is_end() || !turn.is_over {

@@ -281,6 +281,12 @@ impl Plan {
         faults
     }
 
+    /// Whether the server refuses to stop a turn.
+    pub(crate) fn refuses_interrupts(&self) -> bool {
+        let refuses = |trouble: &Trouble| matches!(trouble, Trouble::Overload { method: "turn/interrupt", .. });
+        self.troubles.iter().any(|(_, trouble)| refuses(trouble))
+    }
+
     /// How many parts can be left out.
     pub(crate) fn parts(&self) -> usize {
         self.acts.len() + self.troubles.len() + self.faults.len()
