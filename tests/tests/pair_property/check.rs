@@ -192,7 +192,12 @@ impl App {
             let gave_up = before.released || matches!(state, Some(State::NotStarted | State::TimedOut));
             before.thread == turn.thread && gave_up
         });
-        let joins = starts_late && lost_a_start && id.is_some();
+        // So may the turn whose start was answered with a made up name.
+        let was_misnamed = self.turns[..n].iter().any(|before| {
+            let name = self.pair.client.turn_id(before.key);
+            before.thread == turn.thread && name.is_some_and(|name| *name == "who")
+        });
+        let joins = ((starts_late && lost_a_start) || was_misnamed) && id.is_some();
         // The items: started, deltas, completed, in this order and once.
         let has_gap = turn.events.iter().any(|event| matches!(event, RawEvent::Gap(_)));
         let mut items: BTreeMap<String, (String, Option<String>, bool)> = BTreeMap::new();
