@@ -192,12 +192,13 @@ impl App {
             let gave_up = before.released || matches!(state, Some(State::NotStarted | State::TimedOut));
             before.thread == turn.thread && gave_up
         });
-        // So may the turn whose start was answered with a made up name.
-        let was_misnamed = self.turns[..n].iter().any(|before| {
+        // If nobody heard the answer, the turn may even begin only after it was joined.
+        let was_unheard = self.turns[..n].iter().any(|before| {
             let name = self.pair.client.turn_id(before.key);
-            before.thread == turn.thread && name.is_some_and(|name| *name == "who")
+            let is_unheard = self.pair.client.turn_state(before.key) == Some(State::NotStarted);
+            before.thread == turn.thread && (is_unheard || name.is_some_and(|name| *name == "who"))
         });
-        let joins = ((starts_late && lost_a_start) || was_misnamed) && id.is_some();
+        let joins = ((starts_late && lost_a_start) || was_unheard) && id.is_some();
         // The items: started, deltas, completed, in this order and once.
         let has_gap = turn.events.iter().any(|event| matches!(event, RawEvent::Gap(_)));
         let mut items: BTreeMap<String, (String, Option<String>, bool)> = BTreeMap::new();
