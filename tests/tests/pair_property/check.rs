@@ -195,8 +195,7 @@ impl App {
         // If nobody heard the answer, the turn may even begin only after it was joined.
         let was_unheard = self.turns[..n].iter().any(|before| {
             let name = self.pair.client.turn_id(before.key);
-            let is_unheard = self.pair.client.turn_state(before.key) == Some(State::NotStarted);
-            before.thread == turn.thread && (is_unheard || name.is_some_and(|name| *name == "who"))
+            before.thread == turn.thread && name.is_none_or(|name| *name == "who")
         });
         let joins = ((starts_late && lost_a_start) || was_unheard) && id.is_some();
         // The items: started, deltas, completed, in this order and once.
