@@ -2,6 +2,12 @@
 //!
 //! Each body panics when something does not hold, and does nothing else. Not part of the public API.
 
+mod transcript;
+mod typed;
+
+pub use transcript::transcript;
+pub use typed::typed;
+
 use crate::{
     connection::{Config, Connection, Event, Pending, Raw, RequestKey, Scope, TurnOptions},
     envelope::{Envelope, JsonText, Keys, Message, NotAMessage, RpcId},
@@ -373,6 +379,29 @@ fn has_doubles(text: &str) -> bool {
     serde_json::from_str::<Pairs>(text).is_ok_and(|pairs| pairs.is_doubled())
 }
 
+/// Whether an object at any depth names a member twice.
+fn has_doubled_names(text: &str) -> bool {
+    fn names(value: &Value) -> usize {
+        match value {
+            Value::Array(values) => values.iter().map(names).sum(),
+            Value::Object(members) => members.len() + members.values().map(names).sum::<usize>(),
+            _ => 0,
+        }
+    }
+    // Each member has one colon outside its strings.
+    let (mut colons, mut in_string, mut is_escaped) = (0, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if in_string => is_escaped = true,
+            b'"' => in_string = !in_string,
+            b':' if !in_string => colons += 1,
+            _ => {}
+        }
+    }
+    serde_json::from_str::<Value>(text).is_ok_and(|value| names(&value) < colons)
+}
+
 /// A connection survives any bytes and any commands, holds no more than it may, and after its end owes nobody anything.
 ///
 /// The data is a row of operations, one byte each with what it needs after it; see the body. Text after an operation
@@ -657,8 +686,15 @@ impl Bench {
 pub type Body = fn(&[u8]);
 
 /// The bodies by the names of their targets, for whoever replays a corpus.
-pub const BODIES: [(&str, Body); 5] =
-    [("connection", connection), ("envelope", envelope), ("framer", framer), ("reader", reader), ("scan", scan)];
+pub const BODIES: [(&str, Body); 7] = [
+    ("connection", connection),
+    ("envelope", envelope),
+    ("framer", framer),
+    ("reader", reader),
+    ("scan", scan),
+    ("transcript", transcript),
+    ("typed", typed),
+];
 
 /// One mutation of an input, decided by the seed: bytes changed, cut, doubled or taken from another input.
 #[must_use]

@@ -3,7 +3,7 @@
 use super::{Codex, PageError, Pages, Thread, hub::Reply, pages::by_update, session::Session};
 use crate::{
     connection::{Prepared, decode_response},
-    error::{CallError, ThreadError, ThreadFault},
+    error::{CallError, Fault, ThreadError, ThreadFault},
     id::ThreadId,
     protocol::{
         Model, ModelList, Request, ThreadArchive, ThreadDelete, ThreadFork, ThreadList, ThreadListResponse,
@@ -159,6 +159,9 @@ pub(super) async fn ask<R: Request>(session: &Arc<Session>, params: R) -> Result
 /// Sorts what a request about a thread met. Where the server's words fit a thread that never ran as well as one that does
 /// not exist, it is asked which.
 pub(super) async fn sort(session: &Arc<Session>, thread: &ThreadId, error: CallError) -> ThreadError {
+    if let Fault::SandboxLooser { asked, effective } = error.fault {
+        return ThreadError::Sandbox { thread: thread.clone(), asked, effective: *effective };
+    }
     if error.thread_fault() != Some(ThreadFault::NotStored) || error.method == ThreadUnarchive::METHOD {
         return ThreadError::new(thread.clone(), error, false);
     }

@@ -224,9 +224,13 @@ impl Connection {
         if id.as_str() != named {
             if method == "turn/started" {
                 // A review runs under another id than its own, and newer servers say so.
-                let is_root = keys.root_turn_id.as_deref() == Some(id.as_str());
-                let may_be_review = matches!(turn.origin, Origin::Attached | Origin::Review);
-                if is_root || (may_be_review && self.may_be_older_than(ROOTS_SINCE)) {
+                let is_root = match (keys.root_turn_id.as_deref(), &turn.origin) {
+                    (Some(root), _) => root == id.as_str(),
+                    (None, Origin::Review) => true,
+                    (None, Origin::Attached) => self.may_be_older_than(ROOTS_SINCE),
+                    (None, _) => false,
+                };
+                if is_root {
                     self.handle_evidence_of_turn(now, key);
                 } else {
                     self.handle_overtaken(key);

@@ -4,6 +4,7 @@
 
 mod asks;
 mod backpressure;
+mod corners;
 #[path = "../cut/mod.rs"]
 mod cut;
 mod cuts;
