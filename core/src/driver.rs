@@ -9,7 +9,7 @@
 //! and written on. Dropping it fails everything that waits.
 
 use crate::{
-    client::Hub,
+    client::{Hub, StartTimings},
     connection::TimeoutReason,
     error::{Disconnect, DisconnectReason},
     launch::ExitReport,
@@ -24,8 +24,11 @@ use std::{
     task::{Context, Poll},
 };
 
-/// How many bytes are read at once.
+/// How many bytes are read at once, at first.
 const READ_CHUNK: usize = 64 * 1024;
+
+/// How many bytes are read at once from a server that fills what it is given.
+const MAX_READ_CHUNK: usize = 256 * 1024;
 
 /// How many rounds one poll may take.
 const ROUNDS: usize = 16;
@@ -67,6 +70,11 @@ pub trait Transport {
 
     /// What is known of the process now, for errors that cannot wait for its end.
     fn evidence(&self) -> Option<ExitReport>;
+
+    /// How long it took to start the process, if there is one and anybody measured.
+    fn start_timings(&self) -> StartTimings {
+        StartTimings::default()
+    }
 }
 
 /// Moves the bytes of one connection over one transport. Poll it until it is done.
@@ -99,6 +107,7 @@ impl<T> fmt::Debug for Driver<T> {
 
 impl<T: Transport> Driver<T> {
     pub(crate) fn new(hub: Arc<Hub>, transport: T) -> Self {
+        hub.note_start(transport.start_timings());
         Self {
             hub,
             transport,
@@ -194,7 +203,12 @@ impl<T: Transport> Driver<T> {
             }
         };
         match self.input.get(..count).filter(|bytes| !bytes.is_empty()) {
-            Some(bytes) => self.hub.drive(cx, |connection, now| connection.handle_input(now, bytes)),
+            Some(bytes) => {
+                self.hub.drive(cx, |connection, now| connection.handle_input(now, bytes));
+                if count == self.input.len() && count < MAX_READ_CHUNK {
+                    self.input = vec![0; MAX_READ_CHUNK];
+                }
+            }
             None => {
                 self.eof = true;
                 self.hub.drive(cx, |connection, now| connection.handle_eof(now));

@@ -13,12 +13,17 @@
 //! assert_eq!((&*method, keys.thread(), keys.turn()), ("turn/completed", Some("T"), Some("U")));
 //! ```
 
-use alloc::{borrow::Cow, boxed::Box, string::String};
+mod reader;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod reference;
+mod scan;
+
+pub(crate) use reader::Reader;
+
+use crate::json::Json;
+use alloc::{borrow::Cow, boxed::Box};
 use core::fmt;
-use serde::{
-    Deserialize, Serialize,
-    de::{Deserializer, IgnoredAny, MapAccess, Visitor},
-};
+use serde::Serialize;
 use serde_json::value::RawValue;
 
 /// The id of a JSON-RPC message as its sender wrote it: the integer 7 and the text "7" are two ids.
@@ -34,8 +39,7 @@ pub enum RpcId {
 }
 
 impl RpcId {
-    fn parse(raw: &RawValue) -> Self {
-        let text = raw.get();
+    pub(crate) fn parse(text: &str) -> Self {
         match text.parse::<i64>() {
             // `-0` is a number of its own in JSON, and would be given back as `0`.
             Ok(number) if text != "-0" => return Self::Integer(number),
@@ -71,6 +75,55 @@ impl Serialize for RpcId {
     }
 }
 
+/// One JSON value as it stands in a line whose grammar was checked.
+///
+/// `Debug` prints the length only, because the text may be the user's.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct JsonText<'a>(
+    /// Valid UTF-8, though not at hand as such.
+    &'a [u8],
+);
+
+impl<'a> JsonText<'a> {
+    /// `null`.
+    pub(crate) const NULL: JsonText<'static> = JsonText(b"null");
+
+    /// The text, without white space around it.
+    #[must_use]
+    pub fn get(self) -> &'a str {
+        core::str::from_utf8(self.0).unwrap_or_default()
+    }
+
+    /// The same as bytes.
+    #[must_use]
+    pub fn as_bytes(self) -> &'a [u8] {
+        self.0
+    }
+
+    /// The same for serde, which wants to see for itself that it is JSON.
+    fn raw(self) -> Option<&'a RawValue> {
+        serde_json::from_slice(self.0).ok()
+    }
+}
+
+impl fmt::Debug for JsonText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "JsonText({} bytes)", self.0.len())
+    }
+}
+
+impl<'a> From<&'a RawValue> for JsonText<'a> {
+    fn from(raw: &'a RawValue) -> Self {
+        Self(raw.get().as_bytes())
+    }
+}
+
+impl From<JsonText<'_>> for Json {
+    fn from(text: JsonText<'_>) -> Self {
+        text.raw().map(Self::from).unwrap_or_default()
+    }
+}
+
 /// One message of the peer.
 #[derive(Debug)]
 pub struct Envelope<'a> {
@@ -95,7 +148,7 @@ pub enum Message<'a> {
         /// Its method.
         method: Cow<'a, str>,
         /// Its params, if there are any.
-        params: Option<&'a RawValue>,
+        params: Option<JsonText<'a>>,
         /// Where it belongs.
         keys: Keys<'a>,
     },
@@ -146,23 +199,32 @@ impl<'a> Envelope<'a> {
             Some(_) => return Err(NotAMessage::Noise),
         }
         let text = core::str::from_utf8(trimmed).map_err(|_| NotAMessage::Malformed)?;
-        let wire: Wire<'a> = serde_json::from_str(text).map_err(|_| NotAMessage::Malformed)?;
-        let message = match (wire.method, wire.id, wire.result, wire.error) {
-            (Some(method), Some(id), _, _) => {
-                let keys = Keys::read(wire.params).ok_or(NotAMessage::Malformed)?;
-                Message::Request { id: RpcId::parse(id), method, params: wire.params, keys }
+        Self::of_line(scan::line(text).map_err(|_| NotAMessage::Malformed)?)
+    }
+
+    fn of_line(line: scan::Line<'a>) -> Result<Self, NotAMessage> {
+        let emitted_at_ms = line.emitted_at_ms;
+        let message = match (line.method, line.id) {
+            (Some(_), _) if line.has_unreadable_params => return Err(NotAMessage::Malformed),
+            (Some(method), None) => Message::Notification { method, params: line.params, keys: line.keys },
+            (Some(method), Some(id)) => Message::Request {
+                id: RpcId::parse(id.get()),
+                method,
+                params: line.params.and_then(JsonText::raw),
+                keys: line.keys,
+            },
+            (None, Some(id)) => {
+                let id = RpcId::parse(id.get());
+                let error = line.error.filter(|error| error.get() != "null");
+                match (error.and_then(JsonText::raw), line.result.filter(|_| error.is_none()).and_then(JsonText::raw)) {
+                    (Some(error), _) => Message::Failure { id, error },
+                    (None, Some(result)) => Message::Success { id, result },
+                    (None, None) => return Err(NotAMessage::Shapeless),
+                }
             }
-            (Some(method), None, _, _) => {
-                let keys = Keys::read(wire.params).ok_or(NotAMessage::Malformed)?;
-                Message::Notification { method, params: wire.params, keys }
-            }
-            (None, Some(id), _, Some(error)) if error.get() != "null" => {
-                Message::Failure { id: RpcId::parse(id), error }
-            }
-            (None, Some(id), Some(result), _) => Message::Success { id: RpcId::parse(id), result },
-            _ => return Err(NotAMessage::Shapeless),
+            (None, None) => return Err(NotAMessage::Shapeless),
         };
-        Ok(Self { message, emitted_at_ms: wire.emitted_at_ms })
+        Ok(Self { message, emitted_at_ms })
     }
 
     /// Method and id in the head of a request of the server that was too long to be read whole, if they come early enough.
@@ -177,7 +239,7 @@ impl<'a> Envelope<'a> {
         let id: &RawValue = serde_json::from_slice(id).ok()?;
         let is_whole =
             rest.get(1..)?.trim_ascii_start().starts_with(b"\"params\"") && memchr::memchr(b'\\', method).is_none();
-        is_whole.then_some((core::str::from_utf8(method).ok()?, RpcId::parse(id)))
+        is_whole.then_some((core::str::from_utf8(method).ok()?, RpcId::parse(id.get())))
     }
 
     /// The id in the head of a line that was too long to be read whole, if it comes early enough. `None` also when the
@@ -190,69 +252,13 @@ impl<'a> Envelope<'a> {
         let (id, rest) = rest.split_at(end);
         let id: &RawValue = serde_json::from_slice(id).ok()?;
         let rest = rest.get(1..)?.trim_ascii_start();
-        (rest.starts_with(b"\"result\"") || rest.starts_with(b"\"error\"")).then(|| RpcId::parse(id))
+        (rest.starts_with(b"\"result\"") || rest.starts_with(b"\"error\"")).then(|| RpcId::parse(id.get()))
     }
 }
 
 /// What comes after a name and its colon at the front of the text.
 fn member<'t>(text: &'t [u8], name: &[u8]) -> Option<&'t [u8]> {
     Some(text.trim_ascii_start().strip_prefix(name)?.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start())
-}
-
-/// The members of the top level, as they stand. `null` is a value here, and absent is `None`.
-#[derive(Default)]
-struct Wire<'a> {
-    id: Option<&'a RawValue>,
-    method: Option<Cow<'a, str>>,
-    params: Option<&'a RawValue>,
-    result: Option<&'a RawValue>,
-    error: Option<&'a RawValue>,
-    emitted_at_ms: Option<i64>,
-}
-
-#[derive(Deserialize)]
-#[serde(field_identifier, rename_all = "camelCase")]
-enum WireKey {
-    Id,
-    Method,
-    Params,
-    Result,
-    Error,
-    EmittedAtMs,
-    #[serde(other)]
-    Other,
-}
-
-impl<'de> Deserialize<'de> for Wire<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct WireVisitor;
-
-        impl<'de> Visitor<'de> for WireVisitor {
-            type Value = Wire<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a message")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut wire = Wire::default();
-                while let Some(key) = map.next_key()? {
-                    match key {
-                        WireKey::Id => wire.id = Some(map.next_value()?),
-                        WireKey::Method => wire.method = text(map.next_value()?),
-                        WireKey::Params => wire.params = Some(map.next_value()?),
-                        WireKey::Result => wire.result = Some(map.next_value()?),
-                        WireKey::Error => wire.error = Some(map.next_value()?),
-                        WireKey::EmittedAtMs => wire.emitted_at_ms = int(map.next_value()?),
-                        WireKey::Other => drop(map.next_value::<IgnoredAny>()?),
-                    }
-                }
-                Ok(wire)
-            }
-        }
-
-        deserializer.deserialize_map(WireVisitor)
-    }
 }
 
 /// By what a notification, a request or a result is routed, and what the hot events hold. Each is `None` when the
@@ -285,15 +291,7 @@ impl<'a> Keys<'a> {
     /// Reads the keys of params or of a result. What is not an object has none.
     #[must_use]
     pub fn of(params: Option<&'a RawValue>) -> Self {
-        Self::read(params).unwrap_or_default()
-    }
-
-    /// The keys; `None` if there is an object that cannot be read through, such as one with half a character in a name.
-    fn read(params: Option<&'a RawValue>) -> Option<Self> {
-        match params {
-            Some(raw) if raw.get().starts_with('{') => serde_json::from_str(raw.get()).ok(),
-            _ => Some(Self::default()),
-        }
+        params.and_then(|raw| scan::keys(raw.get())).unwrap_or_default()
     }
 
     /// The thread it belongs to, under whichever name it was given.
@@ -313,144 +311,6 @@ impl<'a> Keys<'a> {
     pub fn item(&self) -> Option<&str> {
         self.item_id.as_deref()
     }
-}
-
-#[derive(Deserialize)]
-#[serde(field_identifier, rename_all = "camelCase")]
-enum ParamKey {
-    ConversationId,
-    ContentIndex,
-    Delta,
-    Item,
-    ItemId,
-    RequestId,
-    Status,
-    SummaryIndex,
-    Thread,
-    ThreadId,
-    Turn,
-    TurnId,
-    #[serde(other)]
-    Other,
-}
-
-impl<'de> Deserialize<'de> for Keys<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct KeysVisitor;
-
-        impl<'de> Visitor<'de> for KeysVisitor {
-            type Value = Keys<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut keys = Keys::default();
-                let (mut item, mut thread, mut turn, mut state) = (None, None, None, None);
-                while let Some(key) = map.next_key()? {
-                    match key {
-                        ParamKey::ConversationId => keys.conversation_id = text(map.next_value()?),
-                        ParamKey::ContentIndex | ParamKey::SummaryIndex => keys.index = int(map.next_value()?),
-                        ParamKey::Delta => keys.delta = text(map.next_value()?),
-                        ParamKey::Item => item = Some(named(map.next_value()?)),
-                        ParamKey::ItemId => keys.item_id = text(map.next_value()?),
-                        ParamKey::RequestId => keys.request_id = Some(map.next_value()?),
-                        ParamKey::Status => state = Some(named(map.next_value()?)),
-                        ParamKey::Thread => thread = Some(named(map.next_value()?)),
-                        ParamKey::ThreadId => keys.thread_id = text(map.next_value()?),
-                        ParamKey::Turn => turn = Some(named(map.next_value()?)),
-                        ParamKey::TurnId => keys.turn_id = text(map.next_value()?),
-                        ParamKey::Other => {
-                            keys.has_others = true;
-                            map.next_value::<IgnoredAny>()?;
-                        }
-                    }
-                }
-                keys.has_others |= item.is_some() || thread.is_some() || turn.is_some() || state.is_some();
-                keys.item_id = keys.item_id.or(item.and_then(|item| item.id));
-                keys.thread_id = keys.thread_id.or(thread.and_then(|thread| thread.id));
-                keys.status = state.and_then(|state| state.kind);
-                if let Some(turn) = turn {
-                    keys.turn_id = keys.turn_id.or(turn.id);
-                    keys.root_turn_id = turn.root_turn_id;
-                    keys.status = keys.status.or(turn.status);
-                }
-                Ok(keys)
-            }
-        }
-
-        deserializer.deserialize_map(KeysVisitor)
-    }
-}
-
-/// What is read of a nested `turn`, `thread`, `item` or `status`, whatever else it holds.
-#[derive(Default)]
-struct Named<'a> {
-    id: Option<Cow<'a, str>>,
-    kind: Option<Cow<'a, str>>,
-    root_turn_id: Option<Cow<'a, str>>,
-    status: Option<Cow<'a, str>>,
-}
-
-#[derive(Deserialize)]
-#[serde(field_identifier, rename_all = "camelCase")]
-enum NamedKey {
-    Id,
-    RootTurnId,
-    Status,
-    Type,
-    #[serde(other)]
-    Other,
-}
-
-impl<'de> Deserialize<'de> for Named<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct NamedVisitor;
-
-        impl<'de> Visitor<'de> for NamedVisitor {
-            type Value = Named<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut named = Named::default();
-                while let Some(key) = map.next_key()? {
-                    match key {
-                        NamedKey::Id => named.id = text(map.next_value()?),
-                        NamedKey::RootTurnId => named.root_turn_id = text(map.next_value()?),
-                        NamedKey::Status => named.status = text(map.next_value()?),
-                        NamedKey::Type => named.kind = text(map.next_value()?),
-                        NamedKey::Other => drop(map.next_value::<IgnoredAny>()?),
-                    }
-                }
-                Ok(named)
-            }
-        }
-
-        deserializer.deserialize_map(NamedVisitor)
-    }
-}
-
-/// The members of an object that a key is looked for in; anything else has none.
-fn named(raw: &RawValue) -> Named<'_> {
-    serde_json::from_str(raw.get()).unwrap_or_default()
-}
-
-/// The value, if it is a text.
-fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
-    let inner = raw.get().strip_prefix('"')?.strip_suffix('"')?;
-    if memchr::memchr(b'\\', inner.as_bytes()).is_none() {
-        return Some(Cow::Borrowed(inner));
-    }
-    serde_json::from_str::<String>(raw.get()).ok().map(Cow::Owned)
-}
-
-/// The value, if it is a whole number.
-fn int(raw: &RawValue) -> Option<i64> {
-    raw.get().parse().ok()
 }
 
 #[cfg(test)]

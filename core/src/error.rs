@@ -5,13 +5,19 @@
 //! it shows so. [`Error`] is their union, for `?`. Nobody has to match text: variants say what happened, and
 //! `is_retryable`, `is_timeout` and `is_closed` answer what most callers ask.
 
+pub use crate::thread_error::{ThreadError, ThreadFault};
+
+#[cfg(feature = "client")]
+use crate::client::{AccountError, LoginError, ToolError};
 #[cfg(feature = "std")]
 use crate::launch::LaunchError;
 use crate::{
+    connection::AnswerError,
     id::{ThreadId, TurnId},
     json::Json,
     launch::ExitReport,
-    turn::TurnResult,
+    protocol::{SandboxMode, SandboxPolicy},
+    turn::{InputError, TurnResult},
 };
 use alloc::{borrow::Cow, boxed::Box, string::String, sync::Arc};
 use core::{fmt, time::Duration};
@@ -61,6 +67,13 @@ impl RpcError {
         }
     }
 
+    /// Whether the server says that it is overloaded and did not take the request, in any of its spellings: the code
+    /// -32001, whatever its data; or, under any code, `serverOverloaded` or `server_overloaded` in the data.
+    #[must_use]
+    pub fn is_overload(&self) -> bool {
+        self.kind() == RpcErrorKind::Overloaded || self.data.as_ref().is_some_and(says_overloaded)
+    }
+
     /// The value that the server refused because it does not know it (any more), if that is what the error says: a
     /// retired approval policy, an unknown method. The server says so in its text only.
     #[must_use]
@@ -99,6 +112,15 @@ impl fmt::Display for RpcError {
         // An unknown method is answered with a list of all that are known.
         write!(f, "{} (code {})", cut(&self.message, 400), self.code)
     }
+}
+
+/// Whether the data of an error says that the server is overloaded: as a word of its own, or as the value of some member
+/// at any depth.
+fn says_overloaded(data: &Json) -> bool {
+    // A text in JSON stands between quotes, whatever is around it; these words need no escapes.
+    ["\"serverOverloaded\"", "\"server_overloaded\"", "\"server_is_overloaded\""]
+        .iter()
+        .any(|word| data.as_str().contains(word))
 }
 
 /// The beginning of a text, so many characters at most.
@@ -175,8 +197,11 @@ impl fmt::Display for Disconnect {
             if exit.status.is_some() {
                 write!(f, "; its process: {exit}")?;
             }
-            // The last line is nearly always the one that explains; the whole tail is in `stderr_tail`.
-            if let Some(line) = exit.stderr_tail().lines().map(str::trim).rfind(|line| !line.is_empty()) {
+            // The last line is nearly always the one that explains; the whole tail is in `stderr_tail`. What was written
+            // before the last message has nothing to do with the end, as a rule.
+            let said =
+                [exit.stderr_since_output(), exit.stderr_tail()].into_iter().find(|text| !text.trim().is_empty());
+            if let Some(line) = said.unwrap_or_default().lines().map(str::trim).rfind(|line| !line.is_empty()) {
                 write!(f, "; its last line on stderr: {}", cut(line, 240))?;
             }
         }
@@ -207,8 +232,13 @@ pub enum DisconnectReason {
     },
     /// Reading or writing failed.
     Io(String),
+    /// No server was started: it was not found, or the system would not start it. Only with std, as the launching itself.
+    #[cfg(feature = "std")]
+    Launch(LaunchError),
     /// The peer broke a rule that it must keep.
     Protocol(String),
+    /// The runtime could not take over the pipes of the server's process, or is not there.
+    Wire(String),
 }
 
 impl fmt::Display for DisconnectReason {
@@ -225,7 +255,10 @@ impl fmt::Display for DisconnectReason {
                 write!(f, "the server did not answer `initialize` within {elapsed:.1?}; is this program an app-server?")
             }
             Self::Io(message) => write!(f, "moving bytes to or from the server failed: {message}"),
+            #[cfg(feature = "std")]
+            Self::Launch(error) => write!(f, "no server was started: {error}"),
             Self::Protocol(message) => write!(f, "the server broke the protocol: {message}"),
+            Self::Wire(message) => write!(f, "the pipes of the server's process cannot be used: {message}"),
         }
     }
 }
@@ -301,14 +334,44 @@ pub enum Fault {
         /// The limit.
         limit: usize,
     },
+    /// The server refused because another turn runs on the thread than the one that was named.
+    OtherTurn {
+        /// The turn that runs.
+        actual: TurnId,
+        /// The server's error.
+        error: RpcError,
+    },
+    /// The sandbox of a turn that had waited for its thread may allow more than the thread's own does by now. Nothing was
+    /// sent.
+    Relaxes(Box<Relaxation>),
     /// The server answered with an error.
     Rpc(RpcError),
+    /// The thread was loaded, with a looser sandbox than was asked for: a server does not change the sandbox of a thread that
+    /// is loaded already.
+    SandboxLooser {
+        /// What was asked for.
+        asked: SandboxMode,
+        /// What the thread has.
+        effective: Box<SandboxPolicy>,
+    },
     /// The server's answer was longer than a line may be; see `Limits::max_line`. The connection lives on.
     TooLarge {
         /// Its length in bytes.
         length: u64,
         /// The limit in bytes.
         limit: usize,
+    },
+    /// The thread was stopped, or the turn was taken back, before the request was sent.
+    Withdrawn,
+    /// The handle that was called belongs to a server that is gone, and a later one has taken its place. Nothing was sent.
+    /// `Codex::thread` gives a handle to the same thread on the server of now.
+    Stale {
+        /// The generation of the handle.
+        handle: u64,
+        /// The generation that was current when the handle's server had been replaced.
+        current: u64,
+        /// Why the handle's server is gone.
+        cause: Disconnect,
     },
     /// The turn that the request was about ended before the request could be sent.
     TurnEnded,
@@ -330,7 +393,7 @@ impl CallError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match &self.fault {
-            Fault::Rpc(error) => error.kind() == RpcErrorKind::Overloaded,
+            Fault::Rpc(error) => error.is_overload(),
             Fault::QueueFull { .. } => true,
             _ => false,
         }
@@ -341,14 +404,18 @@ impl CallError {
     #[must_use]
     pub fn may_have_effect(&self) -> bool {
         match &self.fault {
-            Fault::Decode { .. } | Fault::TooLarge { .. } => true,
+            Fault::Decode { .. } | Fault::SandboxLooser { .. } | Fault::TooLarge { .. } => true,
             Fault::Disconnected { delivery, .. } | Fault::TimedOut { delivery, .. } => *delivery == Delivery::Sent,
             // The server may have begun before it failed.
             Fault::Rpc(error) => error.kind() == RpcErrorKind::Internal,
             Fault::Encode(_)
+            | Fault::OtherTurn { .. }
             | Fault::NeedsExperimental { .. }
             | Fault::NeedsNewer { .. }
             | Fault::QueueFull { .. }
+            | Fault::Relaxes(_)
+            | Fault::Withdrawn
+            | Fault::Stale { .. }
             | Fault::TurnEnded => false,
         }
     }
@@ -362,14 +429,20 @@ impl CallError {
     /// Whether the connection is over.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        matches!(self.fault, Fault::Disconnected { .. })
+        matches!(self.fault, Fault::Disconnected { .. } | Fault::Stale { .. })
+    }
+
+    /// Whether the handle that was called belongs to an earlier server than the one of now.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        matches!(self.fault, Fault::Stale { .. })
     }
 
     /// The server's error object, if it answered with one.
     #[must_use]
     pub fn rpc(&self) -> Option<&RpcError> {
         match &self.fault {
-            Fault::Rpc(error) => Some(error),
+            Fault::Rpc(error) | Fault::OtherTurn { error, .. } => Some(error),
             _ => None,
         }
     }
@@ -406,6 +479,7 @@ impl fmt::Display for CallError {
                     "`{method}` was not queued because {limit} requests wait already (Limits::max_queued_requests)"
                 )
             }
+            Fault::Relaxes(relaxation) => write!(f, "`{method}` was not sent: {relaxation}"),
             Fault::Rpc(error) => match error.refused_value() {
                 Some(value) if *value == **method => {
                     write!(
@@ -420,9 +494,22 @@ impl fmt::Display for CallError {
                 ),
                 None => write!(f, "the server refused `{method}`: {error}"),
             },
+            Fault::SandboxLooser { asked, effective } => write!(
+                f,
+                "`{method}` gave the thread the sandbox `{}` instead of the mode `{asked}` that was asked for: it was \
+                 loaded already; `thread/settings/update` changes it",
+                effective.kind()
+            ),
             Fault::TooLarge { length, limit } => {
                 write!(f, "the result of `{method}` has {length} bytes; at most {limit} are read (Limits::max_line)")
             }
+            Fault::OtherTurn { actual, .. } => write!(f, "`{method}` was refused because turn {actual} runs instead"),
+            Fault::Withdrawn => write!(f, "`{method}` was taken back before it was sent"),
+            Fault::Stale { handle, current, cause } => write!(
+                f,
+                "`{method}` was not sent: its handle is stale, as it belongs to server {handle} of the session, and server \
+                 {current} has taken its place because {cause}"
+            ),
             Fault::TurnEnded => write!(f, "`{method}` was not sent because its turn ended first"),
             Fault::TimedOut { delivery: Delivery::NotSent, elapsed } => write!(
                 f,
@@ -443,7 +530,7 @@ impl fmt::Display for CallError {
 impl core::error::Error for CallError {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match &self.fault {
-            Fault::Disconnected { cause, .. } => Some(cause),
+            Fault::Disconnected { cause, .. } | Fault::Stale { cause, .. } => Some(cause),
             _ => None,
         }
     }
@@ -475,6 +562,26 @@ pub enum Phase {
 }
 
 impl ConnectError {
+    /// What a connection that ended before its handshake was done says to those who wait for it.
+    #[cfg(feature = "client")]
+    pub(crate) fn of(cause: Disconnect) -> Self {
+        match cause.reason() {
+            DisconnectReason::Launch(error) => Self::Launch(error.clone()),
+            DisconnectReason::Wire(message) => Self::Wire(message.clone()),
+            _ => Self::Initialize(cause),
+        }
+    }
+
+    /// The reason that a connection ends with when this kept it from beginning.
+    #[cfg(feature = "client")]
+    pub(crate) fn into_reason(self) -> DisconnectReason {
+        match self {
+            Self::Initialize(cause) => cause.reason().clone(),
+            Self::Launch(error) => DisconnectReason::Launch(error),
+            Self::Wire(message) => DisconnectReason::Wire(message),
+        }
+    }
+
     /// Whether the same may simply be tried again: the system was short of something for the moment.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
@@ -542,6 +649,8 @@ pub enum TurnError {
     Busy(ThreadId),
     /// The turn ended as failed; the report has the server's error.
     Failed(Box<TurnResult>),
+    /// The input cannot be taken: nothing was sent, or the server refused it for that.
+    Input(InputError),
     /// The connection ended first.
     Lost {
         /// Why the connection ended.
@@ -549,6 +658,9 @@ pub enum TurnError {
         /// What was known of the turn by then.
         report: Box<TurnResult>,
     },
+    /// The sandbox of the turn cannot be proved to allow no more than the thread's own, and nobody said that it may. Nothing
+    /// was sent.
+    Relaxes(Box<Relaxation>),
     /// The server did not take `turn/start`, or its answer did not come.
     Start(CallError),
     /// The caller's deadline passed. The turn is told to stop, and its thread stays busy until it does.
@@ -557,6 +669,21 @@ pub enum TurnError {
         limit: Duration,
         /// What was known of the turn by then.
         report: Box<TurnResult>,
+    },
+    /// Nothing was heard of the turn for longer than its idle deadline allows. The turn is told to stop, and its thread
+    /// stays busy until it does.
+    IdleTimedOut {
+        /// The idle deadline that held, from the last sign of life.
+        limit: Duration,
+        /// How long ago the last sign of life was.
+        age: Duration,
+        /// What was known of the turn by then.
+        report: Box<TurnResult>,
+    },
+    /// So many starts wait for the thread already; see `Limits::max_queued_turns`. Nothing was sent.
+    QueueFull {
+        /// The limit.
+        limit: usize,
     },
     /// The turn ended with a status that this version of turnwire does not know, or with none. Never a success.
     UnknownStatus {
@@ -567,6 +694,50 @@ pub enum TurnError {
     },
 }
 
+/// A turn's sandbox that may allow more than the thread's own.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Relaxation {
+    /// The thread.
+    pub thread: ThreadId,
+    /// The thread's own sandbox; `None`: the server has not told this connection, which it does when the thread is started or
+    /// resumed.
+    pub own: Option<SandboxPolicy>,
+    /// The turn's; `None`: a permission profile, which cannot be compared.
+    pub asked: Option<SandboxPolicy>,
+}
+
+impl fmt::Debug for Relaxation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = |policy: &Option<SandboxPolicy>| policy.as_ref().map(|policy| String::from(policy.kind()));
+        f.debug_struct("Relaxation")
+            .field("thread", &self.thread)
+            .field("own", &kind(&self.own))
+            .field("asked", &kind(&self.asked))
+            .finish()
+    }
+}
+
+impl fmt::Display for Relaxation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { thread, own, asked } = self;
+        let asked = asked.as_ref().map_or("of a permission profile", SandboxPolicy::kind);
+        match own {
+            Some(own) => write!(
+                f,
+                "the sandbox `{asked}` of the turn may allow more than `{}`, which thread {thread} has; only \
+                 `allow_relaxing` permits that",
+                own.kind()
+            ),
+            None => write!(
+                f,
+                "the sandbox `{asked}` of the turn may allow more than that of thread {thread}, which is not known here; \
+                 only `allow_relaxing` permits that"
+            ),
+        }
+    }
+}
+
 impl TurnError {
     /// What is known of the turn, if it came into being.
     #[must_use]
@@ -575,15 +746,20 @@ impl TurnError {
             Self::Failed(report)
             | Self::Lost { report, .. }
             | Self::TimedOut { report, .. }
+            | Self::IdleTimedOut { report, .. }
             | Self::UnknownStatus { report, .. } => Some(report),
-            Self::Busy(_) | Self::Start(_) => None,
+            Self::Busy(_) | Self::Input(_) | Self::QueueFull { .. } | Self::Relaxes(_) | Self::Start(_) => None,
         }
     }
 
     /// Whether the same start may simply be tried again: it was refused without being executed.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Start(error) if error.is_retryable())
+        match self {
+            Self::Start(error) => error.is_retryable(),
+            Self::QueueFull { .. } => true,
+            _ => false,
+        }
     }
 
     /// Whether a deadline passed.
@@ -591,7 +767,7 @@ impl TurnError {
     pub fn is_timeout(&self) -> bool {
         match self {
             Self::Start(error) => error.is_timeout(),
-            Self::TimedOut { .. } => true,
+            Self::TimedOut { .. } | Self::IdleTimedOut { .. } => true,
             _ => false,
         }
     }
@@ -617,10 +793,20 @@ impl fmt::Display for TurnError {
                 Some(message) => write!(f, "the turn failed: {message}"),
                 None => f.write_str("the turn failed, and the server did not say why"),
             },
+            Self::Input(error) => write!(f, "the turn did not start: {error}"),
             Self::Lost { cause, .. } => write!(f, "the turn was lost: {cause}"),
+            Self::Relaxes(relaxation) => write!(f, "{relaxation}"),
             Self::Start(error) => write!(f, "the turn did not start: {error}"),
             Self::TimedOut { limit, .. } => {
                 write!(f, "the turn did not end within {limit:.1?}; it was told to stop")
+            }
+            Self::IdleTimedOut { limit, age, .. } => write!(
+                f,
+                "nothing was heard of the turn for {age:.1?}, longer than its idle deadline of {limit:.1?}; it was told \
+                 to stop"
+            ),
+            Self::QueueFull { limit } => {
+                write!(f, "{limit} starts wait for the thread already (Limits::max_queued_turns)")
             }
             Self::UnknownStatus { status, .. } if status.is_empty() => f.write_str("the turn ended without a status"),
             Self::UnknownStatus { status, .. } => write!(f, "the turn ended with the unknown status `{status}`"),
@@ -638,6 +824,8 @@ pub enum SteerError {
     Call(CallError),
     /// The turn was over. The input was not taken.
     Ended,
+    /// The input cannot be taken: nothing was sent, or the server refused it for that.
+    Input(InputError),
     /// Another turn runs on the thread. The input was not taken.
     Mismatch {
         /// The turn that was steered.
@@ -676,6 +864,7 @@ impl fmt::Display for SteerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Call(error) => write!(f, "{error}"),
+            Self::Input(error) => write!(f, "the turn was not steered: {error}"),
             Self::Ended => f.write_str("the turn was over before it could be steered; start a new turn with the input"),
             Self::Mismatch { expected, actual } => {
                 write!(f, "turn {expected} does not run any more; turn {actual} does")
@@ -709,12 +898,25 @@ impl core::error::Error for UsageError {}
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Error {
+    /// See [`AccountError`].
+    #[cfg(feature = "client")]
+    Account(AccountError),
+    /// See [`AnswerError`].
+    Answer(AnswerError),
     /// See [`CallError`].
     Call(CallError),
     /// See [`ConnectError`].
     Connect(ConnectError),
+    /// See [`LoginError`].
+    #[cfg(feature = "client")]
+    Login(LoginError),
     /// See [`SteerError`].
     Steer(SteerError),
+    /// See [`ThreadError`].
+    Thread(ThreadError),
+    /// See [`ToolError`].
+    #[cfg(feature = "client")]
+    Tool(ToolError),
     /// See [`TurnError`].
     Turn(TurnError),
     /// See [`UsageError`].
@@ -726,9 +928,17 @@ impl Error {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
+            #[cfg(feature = "client")]
+            Self::Account(error) => error.is_retryable(),
+            #[cfg(feature = "client")]
+            Self::Login(error) => error.is_retryable(),
+            #[cfg(feature = "client")]
+            Self::Tool(_) => false,
+            Self::Answer(_) => false,
             Self::Call(error) => error.is_retryable(),
             Self::Connect(error) => error.is_retryable(),
             Self::Steer(error) => error.is_retryable(),
+            Self::Thread(error) => error.is_retryable(),
             Self::Turn(error) => error.is_retryable(),
             Self::Usage(_) => false,
         }
@@ -738,9 +948,17 @@ impl Error {
     #[must_use]
     pub fn is_timeout(&self) -> bool {
         match self {
+            #[cfg(feature = "client")]
+            Self::Account(error) => error.is_timeout(),
+            #[cfg(feature = "client")]
+            Self::Login(error) => error.is_timeout(),
+            #[cfg(feature = "client")]
+            Self::Tool(_) => false,
+            Self::Answer(error) => error.is_timeout(),
             Self::Call(error) => error.is_timeout(),
             Self::Connect(error) => error.is_timeout(),
             Self::Steer(error) => error.is_timeout(),
+            Self::Thread(error) => error.is_timeout(),
             Self::Turn(error) => error.is_timeout(),
             Self::Usage(_) => false,
         }
@@ -750,9 +968,17 @@ impl Error {
     #[must_use]
     pub fn is_closed(&self) -> bool {
         match self {
+            #[cfg(feature = "client")]
+            Self::Account(error) => error.is_closed(),
+            #[cfg(feature = "client")]
+            Self::Login(error) => error.is_closed(),
+            #[cfg(feature = "client")]
+            Self::Tool(_) => false,
+            Self::Answer(error) => error.is_closed(),
             Self::Call(error) => error.is_closed(),
             Self::Connect(_) => true,
             Self::Steer(error) => error.is_closed(),
+            Self::Thread(error) => error.is_closed(),
             Self::Turn(error) => error.is_closed(),
             Self::Usage(_) => false,
         }
@@ -762,9 +988,17 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            #[cfg(feature = "client")]
+            Self::Account(error) => error.fmt(f),
+            Self::Answer(error) => error.fmt(f),
+            #[cfg(feature = "client")]
+            Self::Login(error) => error.fmt(f),
+            #[cfg(feature = "client")]
+            Self::Tool(error) => error.fmt(f),
             Self::Call(error) => error.fmt(f),
             Self::Connect(error) => error.fmt(f),
             Self::Steer(error) => error.fmt(f),
+            Self::Thread(error) => error.fmt(f),
             Self::Turn(error) => error.fmt(f),
             Self::Usage(error) => error.fmt(f),
         }
@@ -774,7 +1008,13 @@ impl fmt::Display for Error {
 impl core::error::Error for Error {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
+            #[cfg(feature = "client")]
+            Self::Account(_) | Self::Tool(_) => None,
+            Self::Answer(_) => None,
+            #[cfg(feature = "client")]
+            Self::Login(error) => core::error::Error::source(error),
             Self::Call(error) => error.source(),
+            Self::Thread(error) => error.source(),
             Self::Steer(SteerError::Call(error)) | Self::Turn(TurnError::Start(error)) => error.source(),
             Self::Connect(ConnectError::Initialize(cause)) | Self::Turn(TurnError::Lost { cause, .. }) => Some(cause),
             Self::Connect(_) | Self::Steer(_) | Self::Turn(_) | Self::Usage(_) => None,
@@ -791,4 +1031,6 @@ macro_rules! into_error {
         }
     )*};
 }
-into_error!(CallError => Call, ConnectError => Connect, SteerError => Steer, TurnError => Turn, UsageError => Usage);
+into_error!(AnswerError => Answer, CallError => Call, ConnectError => Connect, SteerError => Steer, ThreadError => Thread, TurnError => Turn, UsageError => Usage);
+#[cfg(feature = "client")]
+into_error!(AccountError => Account, LoginError => Login, ToolError => Tool);

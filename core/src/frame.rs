@@ -19,6 +19,9 @@ use alloc::vec::Vec;
 
 /// How much of a finished line's buffer is kept for the next one, in bytes.
 const KEEP_CAPACITY: usize = 64 * 1024;
+/// Up to here a line's buffer doubles when it is full, and then it grows by an eighth: its length is not known, and half of
+/// a large buffer unused is more than what a line may cost. In bytes.
+const DOUBLE_UP_TO: usize = 1024 * 1024;
 /// How much of an oversized line is kept, so that its owner can be found, in bytes.
 const KEEP_OVERSIZED: usize = 4 * 1024;
 
@@ -106,7 +109,14 @@ impl Framer {
     fn keep(&mut self, bytes: &[u8]) {
         match &mut self.oversized {
             Some(length) => *length += bytes.len() as u64,
-            None if self.partial.len() + bytes.len() <= self.max_line => self.partial.extend_from_slice(bytes),
+            None if self.partial.len() + bytes.len() <= self.max_line => {
+                let (length, room) = (self.partial.len(), self.partial.capacity() - self.partial.len());
+                if length >= DOUBLE_UP_TO && bytes.len() > room {
+                    let most = self.max_line.saturating_sub(length);
+                    self.partial.reserve_exact(bytes.len().max((length / 8).min(most)));
+                }
+                self.partial.extend_from_slice(bytes);
+            }
             None => {
                 self.oversized = Some((self.partial.len() + bytes.len()) as u64);
                 let missing = KEEP_OVERSIZED.min(self.max_line).saturating_sub(self.partial.len());
@@ -169,6 +179,27 @@ mod tests {
     #[test]
     fn a_line_of_exactly_the_limit_is_not_oversized() {
         assert_eq!(frames(&mut Framer::new(3), &[b"abc\nabcd\n"]), ["line abc", "oversized 4 abc"].map(String::from));
+    }
+
+    #[test]
+    fn fr_09_a_line_in_small_pieces_is_copied_a_few_times_and_no_more() {
+        // What is copied when the buffer grows; that each byte is searched once shows in `next_frame`.
+        let copied = |line: usize| {
+            let mut framer = Framer::new(1 << 26);
+            let piece = [b'x'; 1024];
+            let (mut copied, mut capacity) = (0, 0);
+            for _ in 0..line / piece.len() {
+                assert!(framer.next_frame(&mut &piece[..]).is_none());
+                if framer.partial.capacity() != capacity {
+                    capacity = framer.partial.capacity();
+                    copied += framer.partial.len();
+                }
+            }
+            assert!(capacity <= line + line / 8 + 1024, "{capacity} bytes for a line of {line}");
+            copied
+        };
+        let (half, whole) = (copied(8 << 20), copied(16 << 20));
+        assert!(half > 8 << 20 && whole <= half * 5 / 2, "{half} bytes copied for 8 MiB, {whole} for 16 MiB");
     }
 
     #[test]

@@ -2,9 +2,15 @@
 //!
 //! Each body panics when something does not hold, and does nothing else. Not part of the public API.
 
+mod transcript;
+mod typed;
+
+pub use transcript::transcript;
+pub use typed::typed;
+
 use crate::{
     connection::{Config, Connection, Event, Pending, Raw, RequestKey, Scope, TurnOptions},
-    envelope::{Envelope, Keys, Message, NotAMessage, RpcId},
+    envelope::{Envelope, JsonText, Keys, Message, NotAMessage, RpcId},
     error::DisconnectReason,
     frame::{Frame, Framer},
     launch::{ExitReport, ExitStatus},
@@ -113,11 +119,11 @@ pub fn envelope(line: &[u8]) {
         Message::Request { id: parsed, method: named, params, keys } => {
             assert_eq!((method, params.is_some()), (Some(&*named), value.get("params").is_some()));
             check_id(&parsed, id);
-            check_keys(&keys, params, value.get("params"));
+            check_keys(&keys, params.map(RawValue::get), value.get("params"));
         }
         Message::Notification { method: named, params, keys } => {
             assert_eq!((method, id, params.is_some()), (Some(&*named), None, value.get("params").is_some()));
-            check_keys(&keys, params, value.get("params"));
+            check_keys(&keys, params.map(JsonText::get), value.get("params"));
         }
         Message::Failure { id: parsed, error: raw } => {
             assert!(method.is_none());
@@ -132,6 +138,166 @@ pub fn envelope(line: &[u8]) {
     }
 }
 
+/// The scanner of lines accepts what serde_json accepts, and finds what serde finds.
+///
+/// The data is a line as it is, and also decides one that looks more like JSON than chance would make it.
+pub fn scan(data: &[u8]) {
+    crate::envelope::reference::check(data);
+    crate::envelope::reference::check(&jsonish(data));
+}
+
+/// Lines that begin alike are read as each alone.
+///
+/// The data is such lines as it is. It also decides about lines that share the beginning of a delta, more or less.
+pub fn reader(data: &[u8]) {
+    crate::envelope::reference::check_all(data.split(|byte| *byte == b'\n'));
+    let mut lines: Vec<Vec<u8>> = Vec::new();
+    for piece in data.chunks(12) {
+        let [pick, rest @ ..] = piece else { continue };
+        const METHODS: [&str; 4] =
+            ["item/agentMessage/delta", "m", "item/\u{e9}/delta", "item/agentMessage/delt\\u0061"];
+        let method = METHODS.get(usize::from(pick & 3)).copied().unwrap_or_default();
+        let thread = ["01a20327-c2d1-7790-9481-4e4550c5cab5", "T", "01a20327-c2d1-7790-9481-4e4550c5cab6"]
+            .get(usize::from(pick >> 2 & 3))
+            .copied()
+            .unwrap_or("\\ud800");
+        let turn = if pick & 0x10 == 0 { "01a20327-c308-7080-9b4f-716295cf80a7" } else { "U" };
+        let item = if pick & 0x20 == 0 { "\"msg_171_1\"" } else { "{}" };
+        let mut line = Vec::from(
+            alloc::format!(
+                "{{\"method\":\"{method}\",\"params\":{{\"threadId\":\"{thread}\",\"turnId\":\"{turn}\",\"itemId\":{item},\"delta\":"
+            )
+            .as_bytes(),
+        );
+        // What ends it is an object whose first member lacks its name.
+        let end = jsonish(rest);
+        match end.iter().position(|byte| *byte == b':').filter(|_| pick & 0x40 == 0) {
+            Some(colon) => line.extend_from_slice(end.get(colon + 1..).unwrap_or_default()),
+            None => line.extend_from_slice(b"\"some \xc3\xa9 text\""),
+        }
+        if pick & 0x80 == 0 {
+            line.extend_from_slice(b"},\"emittedAtMs\":1795349155000");
+        }
+        line.extend_from_slice(b"}");
+        lines.push(line);
+    }
+    // Twice, so that each beginning has been seen when its line comes again.
+    crate::envelope::reference::check_all(lines.iter().chain(&lines).map(Vec::as_slice));
+}
+
+/// Text that is nearly always a message or close to one. Each byte of the data decides about one piece of it.
+#[must_use]
+pub fn jsonish(data: &[u8]) -> Vec<u8> {
+    const TOP: [&str; 8] = ["method", "params", "id", "result", "error", "emittedAtMs", "jsonrpc", "\\u0069d"];
+    const NAMES: [&str; 20] = [
+        "threadId",
+        "turnId",
+        "itemId",
+        "delta",
+        "contentIndex",
+        "summaryIndex",
+        "conversationId",
+        "requestId",
+        "item",
+        "status",
+        "thread",
+        "turn",
+        "id",
+        "type",
+        "rootTurnId",
+        "other",
+        "",
+        "d\\u0065lta",
+        "\\ud800",
+        "a\tb",
+    ];
+    const VALUES: [&str; 40] = [
+        "\"T\"",
+        "\"item/agentMessage/delta\"",
+        "\"\"",
+        "\"a\\nb\"",
+        "\"\\ud83d\\ude00\"",
+        "\"\\ud800\"",
+        "\"\\udc00x\"",
+        "\"\\u12g4\"",
+        "\"\\x\"",
+        "\"caf\u{e9} \u{1f600} and some more of it\"",
+        "\"\u{7f}\u{80}\"",
+        "\"\u{1}\"",
+        "0",
+        "-0",
+        "7",
+        "1795349155000",
+        "01",
+        "-",
+        "1.",
+        "1.5",
+        "1e5",
+        "1E+400",
+        "-1.0e-7",
+        ".5",
+        "9223372036854775807",
+        "9223372036854775808",
+        "-9223372036854775808",
+        "true",
+        "false",
+        "null",
+        "nul",
+        "[]",
+        "[1,[2,{\"a\":[]}]]",
+        "[1,]",
+        "{}",
+        "{\"id\":\"x\",\"id\":\"y\"}",
+        "{\"a\":{\"b\":{}},\"status\":\"completed\"}",
+        "[[[[[[[[[[]]]]]]]]]]",
+        "\"",
+        "",
+    ];
+    const BETWEEN: [&str; 4] = ["", " ", "\t\r", "\n  "];
+    let mut bytes = data.iter().copied();
+    let mut out = Vec::from(*b"{");
+    // What is open, innermost last: whether it is an object.
+    let mut open = vec![true];
+    let mut is_first = true;
+    while let Some(byte) = bytes.next() {
+        let Some(in_object) = open.last().copied() else { break };
+        let pick = bytes.next().unwrap_or(0);
+        if byte & 0xf8 == 0xf8 {
+            out.extend_from_slice(if in_object { b"}" } else { b"]" });
+            open.pop();
+            is_first = false;
+            continue;
+        }
+        if !core::mem::replace(&mut is_first, false) {
+            out.push(b',');
+        }
+        out.extend_from_slice(BETWEEN.get(usize::from(pick >> 5)).copied().unwrap_or_default().as_bytes());
+        if in_object {
+            let names = if open.len() == 1 { &TOP[..] } else { &NAMES[..] };
+            let name = names.get(usize::from(byte & 0x1f) % names.len()).copied().unwrap_or_default();
+            out.push(b'"');
+            out.extend_from_slice(name.as_bytes());
+            out.extend_from_slice(b"\":");
+        }
+        match byte >> 5 {
+            0..=1 if open.len() < 200 => {
+                open.push(byte & 0x20 == 0);
+                out.push(if byte & 0x20 == 0 { b'{' } else { b'[' });
+                is_first = true;
+            }
+            _ => {
+                let value = VALUES.get(usize::from(pick) % VALUES.len()).copied().unwrap_or_default();
+                out.extend_from_slice(value.as_bytes());
+            }
+        }
+        out.extend_from_slice(BETWEEN.get(usize::from(byte & 7)).copied().unwrap_or_default().as_bytes());
+    }
+    for in_object in open.into_iter().rev() {
+        out.push(if in_object { b'}' } else { b']' });
+    }
+    out
+}
+
 fn int(value: Option<&Value>) -> Option<i64> {
     value.and_then(Value::as_i64)
 }
@@ -143,12 +309,12 @@ fn check_id(parsed: &RpcId, id: Option<&Value>) {
     assert_eq!(back.as_ref(), id, "{parsed:?}");
 }
 
-fn check_keys(keys: &Keys<'_>, raw: Option<&RawValue>, params: Option<&Value>) {
+fn check_keys(keys: &Keys<'_>, raw: Option<&str>, params: Option<&Value>) {
     let Some(Value::Object(params)) = params else {
         return assert!(keys.thread().is_none() && keys.turn().is_none() && keys.item().is_none());
     };
     // Members given twice have an order that a map does not know.
-    if raw.is_some_and(|raw| has_doubles(raw.get())) {
+    if raw.is_some_and(has_doubles) {
         return;
     }
     let text = |path: &[&str]| -> Option<&str> {
@@ -211,6 +377,29 @@ fn has_doubles(text: &str) -> bool {
     }
 
     serde_json::from_str::<Pairs>(text).is_ok_and(|pairs| pairs.is_doubled())
+}
+
+/// Whether an object at any depth names a member twice.
+fn has_doubled_names(text: &str) -> bool {
+    fn names(value: &Value) -> usize {
+        match value {
+            Value::Array(values) => values.iter().map(names).sum(),
+            Value::Object(members) => members.len() + members.values().map(names).sum::<usize>(),
+            _ => 0,
+        }
+    }
+    // Each member has one colon outside its strings.
+    let (mut colons, mut in_string, mut is_escaped) = (0, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if in_string => is_escaped = true,
+            b'"' => in_string = !in_string,
+            b':' if !in_string => colons += 1,
+            _ => {}
+        }
+    }
+    serde_json::from_str::<Value>(text).is_ok_and(|value| names(&value) < colons)
 }
 
 /// A connection survives any bytes and any commands, holds no more than it may, and after its end owes nobody anything.
@@ -414,6 +603,7 @@ impl Bench {
                     assert_eq!(*times, 1, "{key:?} is done twice");
                 }
                 Event::TimeWanted(key) => self.connection.respond_time(key, 1),
+                Event::Alarm(_) | Event::Asked(_) | Event::AskEnded(_) | Event::Login(_) => {}
                 Event::Readable(_) | Event::Ready | Event::Turn(_) => {}
             }
         }
@@ -496,7 +686,15 @@ impl Bench {
 pub type Body = fn(&[u8]);
 
 /// The bodies by the names of their targets, for whoever replays a corpus.
-pub const BODIES: [(&str, Body); 3] = [("connection", connection), ("envelope", envelope), ("framer", framer)];
+pub const BODIES: [(&str, Body); 7] = [
+    ("connection", connection),
+    ("envelope", envelope),
+    ("framer", framer),
+    ("reader", reader),
+    ("scan", scan),
+    ("transcript", transcript),
+    ("typed", typed),
+];
 
 /// One mutation of an input, decided by the seed: bytes changed, cut, doubled or taken from another input.
 #[must_use]

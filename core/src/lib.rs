@@ -4,6 +4,7 @@
 //! - [`frame`], [`envelope`]: bytes to lines, lines to messages.
 //! - [`connection`]: who waits for what; the whole protocol as one state machine without I/O.
 //! - [`turn`]: one turn from its start to its single end.
+//! - [`record`]: what was said, as a file, and a file to be played again.
 //! - [`launch`]: what to start and how to end it, as data.
 //! - [`client`] and [`driver`], with the feature `client`: the typed API that people use, and the loop that moves bytes over
 //!   whatever transport a runtime supplies.
@@ -28,12 +29,20 @@ pub mod error;
 #[cfg(feature = "client")]
 pub mod exports;
 pub mod frame;
-#[cfg(feature = "fuzzing")]
+#[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod id;
 pub mod json;
 pub mod launch;
 pub mod protocol;
+#[cfg(doc)]
+#[doc = include_str!("../docs/python-parity.md")]
+pub mod python_parity {}
+pub mod record;
+pub mod retry;
+pub mod sandbox;
+pub mod schema;
+mod thread_error;
 pub mod time;
 pub mod turn;

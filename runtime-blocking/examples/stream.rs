@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, error::Error, process::ExitCode};
 use turnwire_blocking::{
-    Delta, DeltaKind, Event, ItemId, State, Turn, TurnResult,
+    DeltaKind, Event, ItemId, State, Turn, TurnResult,
     protocol::{ThreadItem, ThreadStart},
     spawn,
 };
@@ -60,9 +60,9 @@ impl Seen {
                 ThreadItem::CommandExecution(command) => vec![format!("$ {}", command.command)],
                 _ => Vec::new(),
             },
-            Event::Delta(Delta { kind: DeltaKind::AgentMessage, item, text, .. }) => {
-                let line = format!("… {}", text.escape_debug());
-                self.texts.entry(item).or_default().push_str(&text);
+            Event::Delta(delta) if delta.kind == DeltaKind::AgentMessage => {
+                let line = format!("… {}", delta.text.escape_debug());
+                self.texts.entry(delta.origin.item.clone()).or_default().push_str(&delta.text);
                 vec![line]
             }
             Event::ItemCompleted(completed) => {

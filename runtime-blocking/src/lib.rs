@@ -1,6 +1,7 @@
 //! turnwire on plain threads: the client of `turnwire-core` without async.
 //!
-//! [`spawn`] starts a server and connects to it; [`connect`] takes any reader and writer. The methods are those of the
+//! [`spawn`] starts a server and connects to it, [`lazy`] does so when it is first needed, and [`connect`] takes any reader
+//! and writer. The methods are those of the
 //! async client, and each blocks the calling thread until it has its outcome. There is no runtime here, hidden or not: a
 //! session has a thread that drives it, one that reads and one that writes, and whoever calls sleeps until woken. So it
 //! works on any thread, those of an async runtime included.
@@ -25,27 +26,31 @@
 //! ```
 
 mod client;
+mod launcher;
+pub mod pinned;
 pub mod process;
 mod transport;
 mod wait;
 
-pub use client::{Codex, Events, Thread, Tree, Turn};
+pub use client::{
+    BrowserLogin, Codex, DeviceLogin, Events, Handlers, Pages, Resumed, Serving, SteerOrStart, Thread, Tool, Tools,
+    Tree, Turn, Turns, WaitClosed,
+};
 pub use turnwire_core::{self as core, exports::*};
 
-use process::{Owner, Process};
+use launcher::{Servers, Started};
 use std::{
     io::{Read, Write},
     sync::Arc,
     thread,
 };
 use transport::ThreadTransport;
-use turnwire_core::client::{SystemClock, connect_with_clock};
+use turnwire_core::client::{SystemClock, connect_lazily, connect_with_clock};
 
 /// Starts a server and connects to it.
 ///
 /// # Errors
-/// When the program is not found or cannot be started, or when the handshake fails. No process is left then. Starting a
-/// process blocks the thread for some milliseconds.
+/// When the program is not found or cannot be started, or when the handshake fails. No process is left then.
 pub fn spawn(command: &Command) -> Result<Codex, ConnectError> {
     spawn_with(command, Config::default())
 }
@@ -55,14 +60,33 @@ pub fn spawn(command: &Command) -> Result<Codex, ConnectError> {
 /// # Errors
 /// As for [`spawn`].
 pub fn spawn_with(command: &Command, config: Config) -> Result<Codex, ConnectError> {
-    let Process { stdin, stdout, owner, .. } = process::spawn(command)?;
-    let connected = start(stdout, stdin, Some(owner.clone()), config);
-    if connected.is_err() {
-        // Nobody may be there any more to see the closing through, so it is not left to run in the background.
-        owner.kill();
-        let _ = owner.wait_exit(process::KILL_PATIENCE);
+    let started = Started::default();
+    let codex = session(command, config, started.clone());
+    let connected = codex.ready();
+    let owner = started.take();
+    if let Err(error) = connected {
+        if let Some(owner) = owner {
+            // Nobody may be there any more to see the closing through, so it is not left to run in the background.
+            owner.kill();
+            let _ = owner.wait_exit(process::KILL_PATIENCE);
+        }
+        return Err(error);
     }
-    connected
+    Ok(codex)
+}
+
+/// A session whose server is started by the first call that needs it. Does not wait, and cannot fail: what there is to
+/// fail is for that call. Those who come while it starts wait for the same server.
+#[must_use]
+pub fn lazy(command: &Command, config: Config) -> Codex {
+    let started = Started::default();
+    drop(started.take());
+    session(command, config, started)
+}
+
+fn session(command: &Command, config: Config, started: Started) -> Codex {
+    let clock = SystemClock::default();
+    Codex::new(connect_lazily(config, Arc::new(clock), Servers::new(command.clone(), clock, started)))
 }
 
 /// Connects over a reader and a writer: a socket, a pipe, an in-memory duplex.
@@ -84,17 +108,8 @@ pub fn connect_with(
     writer: impl Write + Send + 'static,
     config: Config,
 ) -> Result<Codex, ConnectError> {
-    start(reader, writer, None, config)
-}
-
-fn start(
-    reader: impl Read + Send + 'static,
-    writer: impl Write + Send + 'static,
-    owner: Option<Owner>,
-    config: Config,
-) -> Result<Codex, ConnectError> {
     let wire = |error: std::io::Error| ConnectError::Wire(error.to_string());
-    let transport = ThreadTransport::new(reader, writer, owner).map_err(wire)?;
+    let transport = ThreadTransport::new(reader, writer, None).map_err(wire)?;
     let deadline = transport.deadline();
     let clock = SystemClock::default();
     let (codex, driver) = connect_with_clock(config, transport, Arc::new(clock));

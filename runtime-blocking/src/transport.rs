@@ -14,12 +14,14 @@ use std::{
     task::{Context, Poll, Waker},
     thread,
 };
-use turnwire_core::{driver::Transport, launch::ExitReport, time::Time};
+use turnwire_core::{client::StartTimings, driver::Transport, launch::ExitReport, time::Time};
 
 /// How many bytes may be read ahead of the driver, or wait to be written.
 const AHEAD: usize = 256 * 1024;
 /// How many bytes are read at once.
-const CHUNK: usize = 64 * 1024;
+const CHUNK: usize = 256 * 1024;
+/// How many bytes a buffer may have without being used as one: less is copied out of it.
+const SMALL: usize = 16 * 1024;
 /// No deadline.
 const NEVER: u64 = u64::MAX;
 
@@ -37,6 +39,8 @@ struct State {
     taken: usize,
     /// The sum of the lengths of `chunks`, less `taken`.
     bytes: usize,
+    /// A buffer that was taken in whole, to be used again.
+    spare: Vec<u8>,
     /// The side that puts in is done.
     ended: Option<io::Result<()>>,
     /// The transport is gone.
@@ -130,14 +134,24 @@ fn read_all(mut reader: impl Read, input: &Channel) {
     let _ending = Ending(input);
     let mut buffer = vec![0; CHUNK];
     loop {
+        // A chunk that was given away left nothing behind.
+        buffer.resize(CHUNK, 0);
         let outcome = reader.read(&mut buffer);
         match outcome {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Ok(count) if count > 0 => {
-                let chunk = buffer.get(..count).unwrap_or_default().to_vec();
-                let state = input.wait_while(|state| state.bytes >= AHEAD);
+                let chunk = if count <= SMALL {
+                    buffer.get(..count).unwrap_or_default().to_vec()
+                } else {
+                    buffer.truncate(count);
+                    std::mem::take(&mut buffer)
+                };
+                let mut state = input.wait_while(|state| state.bytes >= AHEAD);
                 if state.abandoned {
                     return;
+                }
+                if buffer.is_empty() {
+                    buffer = std::mem::take(&mut state.spare);
                 }
                 drop(state);
                 input.tell_driver(|state| {
@@ -197,14 +211,18 @@ impl Transport for ThreadTransport {
             to.copy_from_slice(from);
         }
         if count == rest.len() {
-            state.chunks.pop_front();
             state.taken = 0;
+            let taken = state.chunks.pop_front();
+            taken.filter(|chunk| chunk.len() > SMALL).into_iter().for_each(|chunk| state.spare = chunk);
         } else {
             state.taken += count;
         }
         state.bytes -= count;
         drop(guard);
         self.input.thread.notify_one();
+        if let Some(owner) = &self.owner {
+            owner.note_output();
+        }
         Poll::Ready(Ok(count))
     }
 
@@ -275,6 +293,10 @@ impl Transport for ThreadTransport {
 
     fn evidence(&self) -> Option<ExitReport> {
         self.owner.as_ref().map(Owner::evidence)
+    }
+
+    fn start_timings(&self) -> StartTimings {
+        self.owner.as_ref().map(Owner::start_timings).unwrap_or_default()
     }
 }
 

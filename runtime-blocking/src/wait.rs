@@ -4,6 +4,7 @@
 //! sleep by parking, because the thread may be that of an executor which parks, and whose wake-ups must not be eaten.
 
 use std::{
+    cell::Cell,
     future::Future,
     pin::pin,
     sync::{Arc, Condvar, Mutex, PoisonError},
@@ -51,12 +52,19 @@ pub(crate) fn wait<F: Future>(future: F) -> F::Output {
 
 /// Waits for a future, and looks at it again at the instant that it names, if any.
 pub(crate) fn wait_with<F: Future>(future: F, look_again: impl Fn() -> Option<Instant>) -> F::Output {
+    thread_local! {
+        /// A signal that nobody on this thread waits for. A late wake-up of an earlier wait is one look too many, no more.
+        static SPARE: Cell<Option<(Arc<Signal>, Waker)>> = const { Cell::new(None) };
+    }
     let mut future = pin!(future);
-    let signal = Arc::new(Signal::default());
-    let waker = Waker::from(Arc::clone(&signal));
+    let (signal, waker) = SPARE.try_with(Cell::take).ok().flatten().unwrap_or_else(|| {
+        let signal = Arc::new(Signal::default());
+        (Arc::clone(&signal), Waker::from(signal))
+    });
     let mut cx = Context::from_waker(&waker);
     loop {
         if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+            let _ = SPARE.try_with(|spare| spare.set(Some((signal, waker))));
             return output;
         }
         signal.sleep(look_again());

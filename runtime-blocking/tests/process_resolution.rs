@@ -84,7 +84,7 @@ fn pr_12_when_nothing_is_found_every_place_is_listed() {
         assert!(said.contains(place), "{said}");
     }
     assert!(!said.contains("relative"), "{said}");
-    assert!(resolve_elsewhere(None, None, "").contains("PATH names no folder"));
+    assert!(resolve_elsewhere(None, None, "").contains("/codex (where installers put it, missing)"));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! turnwire on smol and async-io.
 //!
-//! [`spawn`] starts a server and connects to it; [`connect`] takes any reader and writer. Both give a [`Codex`], the
-//! client of `turnwire-core`, and leave its driver to a task of smol's global executor. Who has an executor of their own
+//! [`spawn`] starts a server and connects to it, [`lazy`] does so when it is first needed, and [`connect`] takes any reader
+//! and writer. All give a [`Codex`], the client of `turnwire-core`, and leave its driver to a task of smol's global executor. Who has an executor of their own
 //! takes [`prepare`], and runs the driver there.
 //!
 //! ```no_run
@@ -22,25 +22,30 @@
 //! # Ok(()) }) }
 //! ```
 
+mod launcher;
 mod transport;
 
 pub use turnwire_core::{
     self as core,
-    client::{Codex, Events, Thread, Tree, Turn},
+    client::{
+        BrowserLogin, Codex, DeviceLogin, Events, Handlers, Pages, Resumed, Serving, SteerOrStart, StopServing, Thread,
+        Tool, Tools, Tree, Turn, Turns,
+    },
     exports::*,
 };
 
+use launcher::{Servers, Started};
 use smol::io::{AsyncRead, AsyncWrite};
 use std::{future::Future, sync::Arc};
 use transport::SmolTransport;
-use turnwire_blocking::process::{self, Process};
-use turnwire_core::client::{SystemClock, connect_with_clock};
+use turnwire_blocking::process;
+use turnwire_core::client::{SystemClock, connect_lazily, connect_with_clock};
 
 /// Starts a server and connects to it.
 ///
 /// # Errors
 /// When the program is not found or cannot be started, or when the handshake fails. No process is left then. Starting a
-/// process blocks the thread for some milliseconds.
+/// process blocks a thread of the executor for some milliseconds.
 ///
 /// # Cancel safety
 /// Dropping the future ends the process that it started.
@@ -53,23 +58,39 @@ pub async fn spawn(command: &Command) -> Result<Codex, ConnectError> {
 /// # Errors
 /// As for [`spawn`].
 pub async fn spawn_with(command: &Command, config: Config) -> Result<Codex, ConnectError> {
-    let Process { stdin, stdout, owner, .. } = process::spawn(command)?;
-    let wire = |error: std::io::Error| ConnectError::Wire(error.to_string());
-    let reader = async_io::Async::new(stdout).map_err(wire)?;
-    let writer = async_io::Async::new(stdin).map_err(wire)?;
-    let (codex, driver) = start(config, |clock| SmolTransport::new(reader, writer, clock, Some(owner.clone())));
-    smol::spawn(driver).detach();
-    if let Err(error) = codex.ready().await {
-        // Nobody may be there any more to see the closing through, so it is not left to run in the background.
-        owner.kill();
-        let gone = async { drop(std::future::poll_fn(|cx| owner.poll_exit(cx)).await) };
-        let late = async {
-            async_io::Timer::after(process::KILL_PATIENCE).await;
-        };
-        smol::future::or(gone, late).await;
+    let started = Started::default();
+    let codex = session(command, config, started.clone());
+    let connected = codex.ready().await;
+    let owner = started.take();
+    if let Err(error) = connected {
+        if let Some(owner) = owner {
+            // Nobody may be there any more to see the closing through, so it is not left to run in the background.
+            owner.kill();
+            let gone = async { drop(std::future::poll_fn(|cx| owner.poll_exit(cx)).await) };
+            let late = async {
+                async_io::Timer::after(process::KILL_PATIENCE).await;
+            };
+            smol::future::or(gone, late).await;
+        }
         return Err(error);
     }
     Ok(codex)
+}
+
+/// A session whose server is started by the first call that needs it. Does not wait, and cannot fail: what there is to
+/// fail is for that call. Those who come while it starts wait for the same server.
+///
+/// The server's task runs on smol's global executor.
+#[must_use]
+pub fn lazy(command: &Command, config: Config) -> Codex {
+    let started = Started::default();
+    drop(started.take());
+    session(command, config, started)
+}
+
+fn session(command: &Command, config: Config, started: Started) -> Codex {
+    let clock = SystemClock::default();
+    connect_lazily(config, Arc::new(clock), Servers::new(command.clone(), clock, started))
 }
 
 /// Connects over a reader and a writer: a socket, a pipe, an in-memory duplex.

@@ -9,7 +9,12 @@ use std::{
     task::{Context, Poll},
 };
 use turnwire_blocking::process::Owner;
-use turnwire_core::{client::SystemClock, driver::Transport, launch::ExitReport, time::Time};
+use turnwire_core::{
+    client::{StartTimings, SystemClock},
+    driver::Transport,
+    launch::ExitReport,
+    time::Time,
+};
 
 pub(crate) struct SmolTransport<R, W> {
     reader: R,
@@ -29,7 +34,11 @@ impl<R, W> SmolTransport<R, W> {
 
 impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Transport for SmolTransport<R, W> {
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.reader).poll_read(cx, buffer)
+        let read = Pin::new(&mut self.reader).poll_read(cx, buffer);
+        if let (Poll::Ready(Ok(1..)), Some(owner)) = (&read, &self.owner) {
+            owner.note_output();
+        }
+        read
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
@@ -92,5 +101,9 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Transport for SmolTransport<R,
 
     fn evidence(&self) -> Option<ExitReport> {
         self.owner.as_ref().map(Owner::evidence)
+    }
+
+    fn start_timings(&self) -> StartTimings {
+        self.owner.as_ref().map(Owner::start_timings).unwrap_or_default()
     }
 }

@@ -37,7 +37,9 @@ fn main() -> ExitCode {
 fn is_allowed(asked: &Approval) -> bool {
     // Only a command that is nothing but words has any: a pipe, a variable or a second command has none.
     if let Some(words) = asked.words() {
-        return COMMANDS.iter().any(|allowed| words.len() >= allowed.len() && words.iter().zip(*allowed).all(|(a, b)| a == b));
+        return COMMANDS
+            .iter()
+            .any(|allowed| words.len() >= allowed.len() && words.iter().zip(*allowed).all(|(a, b)| a == b));
     }
     let is_inside = |path: &String| {
         let path = Path::new(path);

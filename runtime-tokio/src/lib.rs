@@ -1,7 +1,7 @@
 //! turnwire on tokio.
 //!
-//! [`spawn`] starts a server and connects to it; [`connect`] takes any reader and writer. Both give a [`Codex`], the
-//! client of `turnwire-core`, and leave its driver to a tokio task.
+//! [`spawn`] starts a server and connects to it, [`lazy`] does so when it is first needed, and [`connect`] takes any reader
+//! and writer. All give a [`Codex`], the client of `turnwire-core`, and leave its driver to a tokio task.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), turnwire_tokio::Error> {
@@ -25,31 +25,33 @@
 //! The runtime must have its time and, for [`spawn`], its io driver enabled. When the runtime shuts down, everything that
 //! waits on a session fails with a typed error, and the server's process ends.
 
+mod launcher;
 mod transport;
 
 pub use turnwire_core::{
     self as core,
-    client::{Codex, Events, Thread, Tree, Turn},
+    client::{
+        BrowserLogin, Codex, DeviceLogin, Events, Handlers, Pages, Resumed, Serving, SteerOrStart, StopServing, Thread,
+        Tool, Tools, Tree, Turn, Turns,
+    },
     exports::*,
 };
 
+use launcher::{Servers, Started};
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use transport::TokioTransport;
-use turnwire_blocking::process::{self, Process};
-use turnwire_core::client::{SystemClock, connect_with_clock};
+use turnwire_blocking::process;
+use turnwire_core::client::{SystemClock, connect_lazily, connect_with_clock};
 
 /// Starts a server and connects to it.
 ///
 /// # Errors
 /// When the program is not found or cannot be started, or when the handshake fails. No process is left then. Starting a
-/// process blocks the thread for some milliseconds.
+/// process blocks a thread of the runtime for some milliseconds.
 ///
 /// # Cancel safety
 /// Dropping the future ends the process that it started.
-///
-/// # Panics
-/// Outside of a tokio runtime.
 pub async fn spawn(command: &Command) -> Result<Codex, ConnectError> {
     spawn_with(command, Config::default()).await
 }
@@ -58,23 +60,38 @@ pub async fn spawn(command: &Command) -> Result<Codex, ConnectError> {
 ///
 /// # Errors
 /// As for [`spawn`].
-///
-/// # Panics
-/// As for [`spawn`].
 pub async fn spawn_with(command: &Command, config: Config) -> Result<Codex, ConnectError> {
-    let Process { stdin, stdout, owner, .. } = process::spawn(command)?;
-    let wire = |error: std::io::Error| ConnectError::Wire(error.to_string());
-    let reader = tokio::process::ChildStdout::from_std(stdout).map_err(wire)?;
-    let writer = tokio::process::ChildStdin::from_std(stdin).map_err(wire)?;
-    let transport = |clock| TokioTransport::new(reader, writer, clock, Some(owner.clone()));
-    let connected = start(config, transport).await;
-    if connected.is_err() {
-        // Nobody may be there any more to see the closing through, so it is not left to run in the background.
-        owner.kill();
-        let gone = std::future::poll_fn(|cx| owner.poll_exit(cx));
-        let _ = tokio::time::timeout(process::KILL_PATIENCE, gone).await;
+    let started = Started::default();
+    let codex = session(command, config, started.clone());
+    let connected = codex.ready().await;
+    let owner = started.take();
+    if let Err(error) = connected {
+        if let Some(owner) = owner {
+            // Nobody may be there any more to see the closing through, so it is not left to run in the background.
+            owner.kill();
+            let gone = std::future::poll_fn(|cx| owner.poll_exit(cx));
+            let _ = tokio::time::timeout(process::KILL_PATIENCE, gone).await;
+        }
+        return Err(error);
     }
-    connected
+    Ok(codex)
+}
+
+/// A session whose server is started by the first call that needs it. Does not wait, and cannot fail: what there is to
+/// fail is for that call.
+///
+/// The server's task runs on the runtime in which this is called, or else on that of the first call that needs the server;
+/// where there is none, that call fails. Those who come while it starts wait for the same server.
+#[must_use]
+pub fn lazy(command: &Command, config: Config) -> Codex {
+    let started = Started::default();
+    drop(started.take());
+    session(command, config, started)
+}
+
+fn session(command: &Command, config: Config, started: Started) -> Codex {
+    let clock = SystemClock::default();
+    connect_lazily(config, Arc::new(clock), Servers::new(command.clone(), clock, started))
 }
 
 /// Connects over a reader and a writer: a socket, a pipe, an in-memory duplex.

@@ -11,7 +11,12 @@ use tokio::{
     time::{Instant, Sleep},
 };
 use turnwire_blocking::process::Owner;
-use turnwire_core::{client::SystemClock, driver::Transport, launch::ExitReport, time::Time};
+use turnwire_core::{
+    client::{StartTimings, SystemClock},
+    driver::Transport,
+    launch::ExitReport,
+    time::Time,
+};
 
 pub(crate) struct TokioTransport<R, W> {
     reader: R,
@@ -32,7 +37,11 @@ impl<R, W> TokioTransport<R, W> {
 impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Transport for TokioTransport<R, W> {
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut buffer = ReadBuf::new(buffer);
-        Pin::new(&mut self.reader).poll_read(cx, &mut buffer).map_ok(|()| buffer.filled().len())
+        let read = Pin::new(&mut self.reader).poll_read(cx, &mut buffer).map_ok(|()| buffer.filled().len());
+        if let (Poll::Ready(Ok(1..)), Some(owner)) = (&read, &self.owner) {
+            owner.note_output();
+        }
+        read
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
@@ -95,5 +104,9 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Transport for TokioTransport<R
 
     fn evidence(&self) -> Option<ExitReport> {
         self.owner.as_ref().map(Owner::evidence)
+    }
+
+    fn start_timings(&self) -> StartTimings {
+        self.owner.as_ref().map(Owner::start_timings).unwrap_or_default()
     }
 }

@@ -1,203 +1,110 @@
-//! How fast deltas go through the connection, as a ratio to two floors measured in the same run.
+//! How fast lines go through the connection, in CPU time and as ratios to two floors of the same run.
 //!
-//! `cargo bench -p turnwire-testkit --bench throughput`. Nothing is asserted about time; that every event and every
-//! character arrived is. Numbers as arguments: the lines instead of 200,000,
-//! and the only number of turns to run.
+//! `cargo bench -p turnwire-testkit --bench throughput -- [--lines N] [--turns K] [--runs N] [--mixed MEBIBYTES] [--only
+//! core|floor-e|floor-t] [--check] [--json FILE]`. That every event and every character arrived is asserted.
 //!
 //! - floor E: a loop over line ends and a borrowed envelope `{id, method, params}` with serde_json;
 //! - floor T: the same and the delta as a struct of owned strings;
-//! - core: `Connection::handle_input` in reads of 64 KiB, and every subscription drained after each read.
+//! - core: `Connection::handle_input` in reads of 64 KiB, and every subscription drained after each read;
+//! - mixed (BP-08): what servers wrote in the recorded sessions, and as many bytes of deltas, over and over.
+//!
+//! `--only` runs one of them once, for callgrind. `--check`: the exit code says whether the bars hold.
 
 #![allow(clippy::print_stdout)] // It is what a bench is for.
 
-use serde::Deserialize;
-use serde_json::{json, value::RawValue};
-use std::{
-    hint::black_box,
-    time::{Duration, Instant},
-};
-use turnwire_core::{
-    connection::{Config, Connection, Event, Scope, TurnOptions},
-    protocol::{TurnStart, UserInput},
-    time::Time,
-    turn::{Next, RawEvent, SubscriptionKey},
-};
+mod support;
 
-const LINES: usize = 200_000;
-const RUNS: usize = 5;
-const READ: usize = 64 * 1024;
+use serde_json::json;
+use std::{process::ExitCode, time::Duration};
+use support::{Count, connected, core, cpu, deltas, floor_e, floor_t, recorded};
 
-/// What arrived: proof, and the reason why nothing is optimised away.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Count {
-    events: u64,
-    characters: u64,
+/// How many times floor E the core may take.
+const BAR: f64 = 0.6;
+
+fn timed(run: impl FnOnce() -> Count) -> (Duration, Count) {
+    let start = cpu();
+    let count = run();
+    (cpu() - start, count)
 }
 
-#[derive(Deserialize)]
-struct Envelope<'a> {
-    id: Option<i64>,
-    #[serde(borrow)]
-    method: Option<&'a str>,
-    #[serde(borrow)]
-    params: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Delta {
-    thread_id: String,
-    turn_id: String,
-    item_id: String,
-    delta: String,
-}
-
-fn thread(n: usize) -> String {
-    format!("01a20327-0000-7000-8000-{n:012x}")
-}
-
-fn turn(n: usize) -> String {
-    format!("01a20327-0001-7000-8000-{n:012x}")
-}
-
-/// The lines, one turn after the other in turn, and how many characters of text they hold.
-fn render(lines: usize, turns: usize) -> (Vec<u8>, u64) {
-    let mut bytes = Vec::with_capacity(lines * 260);
-    let mut characters = 0;
-    for n in 0..lines {
-        let of = n % turns;
-        let text = format!("word{:05} and some more ", n % 100_000);
-        characters += text.len() as u64;
-        let params = json!({"threadId": thread(of), "turnId": turn(of),
-            "itemId": format!("msg_0d5c40e0b1a2{of:06x}"), "delta": text});
-        let line = json!({"method": "item/agentMessage/delta", "params": params, "emittedAtMs": 1_795_349_155_000_u64 + n as u64});
-        bytes.extend_from_slice(line.to_string().as_bytes());
-        bytes.push(b'\n');
-    }
-    (bytes, characters)
-}
-
-fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut rest = bytes;
-    std::iter::from_fn(move || {
-        let end = memchr::memchr(b'\n', rest)?;
-        let (line, after) = rest.split_at(end);
-        rest = &after[1..];
-        Some(line)
-    })
-}
-
-fn floor_e(bytes: &[u8]) -> Count {
-    let mut count = Count::default();
-    for line in lines(bytes) {
-        let envelope: Envelope<'_> = serde_json::from_slice(line).expect("a message");
-        black_box((envelope.id, envelope.method, envelope.params));
-        count.events += 1;
-    }
-    count
-}
-
-fn floor_t(bytes: &[u8]) -> Count {
-    let mut count = Count::default();
-    for line in lines(bytes) {
-        let envelope: Envelope<'_> = serde_json::from_slice(line).expect("a message");
-        if envelope.method == Some("item/agentMessage/delta") {
-            let params = envelope.params.expect("params").get();
-            let delta: Delta = serde_json::from_str(params).expect("a delta");
-            count.events += 1;
-            count.characters += delta.delta.len() as u64;
-            black_box((delta.thread_id, delta.turn_id, delta.item_id, delta.delta));
-        }
-    }
-    count
-}
-
-/// A connection with that many running turns, each with a reader.
-fn connected(turns: usize) -> (Connection, Vec<SubscriptionKey>) {
-    let mut config = Config::default();
-    config.limits.max_in_flight = turns.max(1);
-    let now = Time::ZERO;
-    let mut connection = Connection::new(now, config);
-    let mut out = Vec::new();
-    while connection.poll_transmit(now, &mut out) {}
-    connection.handle_input(now, b"{\"id\":1,\"result\":{\"userAgent\":\"b/0.163.0 (x)\",\"codexHome\":\"/h\",\"platformFamily\":\"unix\",\"platformOs\":\"linux\"}}\n");
-    let mut readers = Vec::new();
-    for n in 0..turns {
-        let params = TurnStart::new(thread(n), [UserInput::text("go")]);
-        let key = connection.start_turn(now, &params, &TurnOptions::default()).expect("a turn starts");
-        readers.push(connection.subscribe(Scope::Turn(key)));
-    }
-    while connection.poll_transmit(now, &mut out) {}
-    for n in 0..turns {
-        let reply = json!({"id": n + 2, "result": {"turn": {"id": turn(n)}}});
-        connection.handle_input(now, format!("{reply}\n").as_bytes());
-    }
-    while connection.poll_event().is_some() {}
-    assert!(readers.iter().all(|reader| matches!(connection.next_event(*reader), Next::Pending)));
-    (connection, readers)
-}
-
-fn core(bytes: &[u8], turns: usize) -> (Duration, Count) {
+fn run_core(bytes: &[u8], turns: usize) -> (Duration, Count) {
     let (mut connection, _readers) = connected(turns);
-    let mut count = Count::default();
-    let start = Instant::now();
-    for read in bytes.chunks(READ) {
-        connection.handle_input(Time::ZERO, read);
-        while let Some(event) = connection.poll_event() {
-            let Event::Readable(key) = event else { continue };
-            while let Next::Event(event) = connection.next_event(key) {
-                if let RawEvent::Delta(delta) = &event {
-                    count.events += 1 + delta.merged;
-                    count.characters += delta.text.len() as u64;
-                }
-                black_box(event);
-            }
-        }
-    }
-    let took = start.elapsed();
+    let (took, count) = timed(|| core(&mut connection, bytes));
     assert_eq!((connection.counters().left_out, connection.counters().unread_bytes), (0, 0));
     (took, count)
 }
 
-fn median(mut run: impl FnMut() -> (Duration, Count)) -> (Duration, Count) {
-    let mut runs: Vec<(Duration, Count)> = (0..RUNS).map(|_| run()).collect();
-    assert!(runs.iter().all(|(_, count)| *count == runs[0].1), "each run gives the same");
-    runs.sort_by_key(|(took, _)| *took);
-    runs[RUNS / 2]
-}
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let value = |name: &str| {
+        let place = arguments.iter().position(|argument| argument == name)?;
+        arguments.get(place + 1).cloned()
+    };
+    let number = |name: &str| value(name).map(|text| text.parse::<usize>().expect("a number"));
+    let lines = number("--lines").unwrap_or(200_000);
+    let runs = number("--runs").unwrap_or(5);
+    let turns = number("--turns").map_or(vec![1, 64, 1000], |turns| vec![turns]);
+    if let Some(only) = value("--only") {
+        let (bytes, _) = deltas(lines, turns[0]);
+        let count = match only.as_str() {
+            "floor-e" => floor_e(&bytes),
+            "floor-t" => floor_t(&bytes),
+            // Not timed: under valgrind the clock of rustix is out of bounds.
+            _ => core(&mut connected(turns[0]).0, &bytes),
+        };
+        assert_eq!(count.events, lines as u64);
+        return ExitCode::SUCCESS;
+    }
 
-fn timed(run: impl Fn() -> Count) -> (Duration, Count) {
-    let start = Instant::now();
-    let count = run();
-    (start.elapsed(), count)
-}
-
-fn main() {
-    let mut wanted = std::env::args().skip(1).filter_map(|argument| argument.parse().ok());
-    let number = wanted.next().unwrap_or(LINES);
-    let only = wanted.next();
-    println!("{number} delta lines, median of {RUNS} runs; ratios to the floors of the same run");
-    for turns in [1, 64, 1000].into_iter().filter(|turns| only.is_none_or(|only| only == *turns)) {
-        let (bytes, characters) = render(number, turns);
-        let all = Count { events: number as u64, characters };
-        let (e, seen) = median(|| timed(|| floor_e(&bytes)));
-        assert_eq!(seen.events, all.events);
-        let (t, seen) = median(|| timed(|| floor_t(&bytes)));
-        assert_eq!(seen, all);
-        let (c, seen) = median(|| core(&bytes, turns));
-        assert_eq!(seen, all);
-        let per_line = |took: Duration| took.as_nanos() as f64 / number as f64;
+    let mut rows = Vec::new();
+    println!("{lines} deltas, CPU nanoseconds a line, best of {runs} runs");
+    for turns in turns {
+        let (bytes, characters) = deltas(lines, turns);
+        let all = Count { events: lines as u64, characters };
+        let mut best = [Duration::MAX; 3];
+        for _ in 0..runs {
+            let of = [timed(|| floor_e(&bytes)), timed(|| floor_t(&bytes)), run_core(&bytes, turns)];
+            assert_eq!((of[0].1.events, of[1].1, of[2].1), (all.events, all, all));
+            best = [0, 1, 2].map(|n| best[n].min(of[n].0));
+        }
+        let [e, t, core] = best.map(|took| took.as_secs_f64() * 1e9 / lines as f64);
+        let met = core / e <= BAR;
         println!(
-            "{turns:>5} turns, {:.0} bytes a line: floor E {:>5.0} ns, floor T {:>5.0} ns, core {:>5.0} ns a line; \
-             core/E {:.2}, core/T {:.2}; {} events, {} characters",
-            bytes.len() as f64 / number as f64,
-            per_line(e),
-            per_line(t),
-            per_line(c),
-            c.as_secs_f64() / e.as_secs_f64(),
-            c.as_secs_f64() / t.as_secs_f64(),
-            seen.events,
-            seen.characters,
+            "{turns:>5} turns: floor E {e:.0}, floor T {t:.0}, core {core:.0}: {:.2} of E, {:.2} of T, bar {BAR} of E, met: {met}",
+            core / e,
+            core / t
+        );
+        rows.push(
+            json!({"turns": turns, "floor_e": e, "floor_t": t, "nanos": core, "of_e": core / e, "of_t": core / t,
+            "bar": BAR, "met": met}),
         );
     }
+
+    let mebibytes = number("--mixed").unwrap_or(1024);
+    let mut block = recorded();
+    let as_much = deltas(block.len() / 250, 64).0;
+    block.extend_from_slice(&as_much);
+    let rounds = (mebibytes << 20).div_ceil(block.len());
+    let (mut connection, _readers) = connected(64);
+    let (took, count) = timed(|| {
+        (0..rounds).fold(Count::default(), |sum, _| {
+            let count = core(&mut connection, &block);
+            Count { events: sum.events + count.events, characters: sum.characters + count.characters }
+        })
+    });
+    let bytes = (rounds * block.len()) as f64;
+    let (rate, nanos) = (bytes / 1e6 / took.as_secs_f64(), took.as_secs_f64() * 1e9 / count.events as f64);
+    println!("mixed: {:.0} MB and {} events, {rate:.0} MB/s, {nanos:.0} ns an event", bytes / 1e6, count.events);
+    let mixed = json!({"bytes": bytes, "events": count.events, "mb_per_second": rate, "nanos": nanos});
+
+    let met = rows.iter().all(|row| row["met"] == json!(true));
+    if let Some(file) = value("--json") {
+        let report = json!({"kind": "core", "lines": lines, "runs": runs, "rows": rows, "mixed": mixed});
+        std::fs::write(file, report.to_string()).expect("the report is written");
+    }
+    if arguments.iter().any(|argument| argument == "--check") && !met {
+        println!("a bar is passed");
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
 }

@@ -55,7 +55,17 @@ fn ad_02_the_core_has_no_runtime_and_does_no_input_or_output() {
         .filter_map(|line| line.split(['.', ' ', '=']).next())
         .filter(|name| !name.is_empty() && !name.starts_with('#'))
         .collect();
-    assert_eq!(own, ["bytes", "futures-core", "hashbrown", "memchr", "serde", "serde_json"]);
+    assert_eq!(own, ["bytes", "futures-core", "hashbrown", "memchr", "schemars", "serde", "serde_json", "tracing"]);
+}
+
+#[test]
+fn ob_01_there_is_no_tracing_in_any_tree_unless_its_feature_is_on() {
+    for package in ["turnwire-core", "turnwire-blocking", "turnwire-smol", "turnwire-tokio"] {
+        let without = tree(package, &[]);
+        assert!(!without.iter().any(|name| name.starts_with("tracing")), "{package}: {without:?}");
+        let with = tree(package, &["--features", "tracing"]);
+        assert!(with.contains("tracing"), "{package}: {with:?}");
+    }
 }
 
 #[test]

@@ -62,6 +62,45 @@ fn mutations_of_the_corpora_pass() {
 }
 
 #[test]
+fn the_scanner_finds_what_serde_finds_in_every_recorded_line() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("transcripts");
+    let mut lines = 0;
+    for entry in fs::read_dir(&folder).expect("transcripts") {
+        let text = fs::read(entry.expect("readable").path()).expect("readable");
+        for line in text.split(|byte| *byte == b'\n') {
+            // A recorded line wraps what went over the wire; that is looked at too.
+            run("scan", fuzzing::scan, "a recorded line", line);
+            let Ok(record) = serde_json::from_slice::<serde_json::Value>(line) else { continue };
+            for inner in record.as_object().into_iter().flat_map(|members| members.values()) {
+                run("scan", fuzzing::scan, "a recorded message", inner.to_string().as_bytes());
+                lines += 1;
+            }
+        }
+    }
+    assert!(lines > 1000, "{lines} messages");
+}
+
+#[test]
+fn the_scanner_finds_what_serde_finds_in_what_is_made_up() {
+    let count: u64 = std::env::var("TURNWIRE_MUTATIONS").map_or(100, |value| value.parse().expect("a number"));
+    let (mut state, mut messages) = (7_u64, 0);
+    for n in 0..count * 100 {
+        let mut next = || {
+            state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(n | 1);
+            (state >> 33) as u8
+        };
+        let length = usize::from(next()) % 48;
+        let data: Vec<u8> = (0..length).map(|_| next()).collect();
+        run("scan", fuzzing::scan, &format!("number {n}"), &data);
+        let line = fuzzing::jsonish(&data);
+        messages += usize::from(serde_json::from_slice::<serde_json::Value>(&line).is_ok());
+        let changed = fuzzing::mutate(&line, &data, n);
+        run("scan", fuzzing::scan, &format!("number {n}, changed"), &changed);
+    }
+    assert!(messages as u64 > count * 20, "{messages} of {} are JSON", count * 100);
+}
+
+#[test]
 fn mutations_are_decided_by_the_seed_and_differ() {
     let mutations: Vec<Vec<u8>> = (0..50).map(|seed| fuzzing::mutate(b"abcdefgh", b"uvwxyz", seed)).collect();
     let again: Vec<Vec<u8>> = (0..50).map(|seed| fuzzing::mutate(b"abcdefgh", b"uvwxyz", seed)).collect();

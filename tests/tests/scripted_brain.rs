@@ -517,7 +517,8 @@ fn threads_can_be_listed_read_named_and_resumed() {
     let stored = "01a00000-0000-7000-8000-0000000000aa";
     let mut client = Client::with_thread(Script::new().stored_thread(stored));
     let first = client.thread.clone();
-    assert_eq!(client.call("thread/list", json!({}))["result"]["data"], json!([]), "no turn yet");
+    let listed = client.call("thread/list", json!({}))["result"]["data"].clone();
+    assert_eq!((listed[0]["id"].as_str(), listed.as_array().map(Vec::len)), (Some(stored), Some(1)), "no turn yet");
     client.start("first prompt");
     client.after(1000);
     let second = client.call("thread/start", json!({"sandbox": "workspace-write"}));

@@ -7,6 +7,7 @@ mod model;
 mod names;
 mod report;
 mod schema;
+mod words;
 
 use model::Model;
 use schema::Schema;
@@ -36,6 +37,10 @@ fn models() -> io::Result<Vec<Model>> {
         .iter()
         .map(|version| Schema::load(&root().join(format!("schema/{version}.json"))).map(|schema| Model::new(&schema)))
         .collect()
+}
+
+fn schemas() -> io::Result<Vec<Schema>> {
+    VERSIONS.iter().map(|version| Schema::load(&root().join(format!("schema/{version}.json")))).collect()
 }
 
 fn main() -> ExitCode {
@@ -104,7 +109,7 @@ fn generate(dir: &Path) -> io::Result<()> {
     for (name, text) in files {
         fs::write(dir.join(name), text)?;
     }
-    Ok(())
+    fs::write(dir.join("../../record/words.rs"), words::file(&schemas()?))
 }
 
 #[cfg(test)]
@@ -138,6 +143,12 @@ mod tests {
         for (name, text) in files {
             assert!(fs::read_to_string(dir.join(&name)).unwrap() == text, "{name} is not what the generator writes");
         }
+    }
+
+    #[test]
+    fn ob_03_what_may_stay_in_a_recording_is_what_the_checked_in_schemas_spell_out() {
+        let there = fs::read_to_string(root().join("../src/record/words.rs")).unwrap();
+        assert!(there == words::file(&schemas().unwrap()), "words.rs is not what the generator writes");
     }
 
     #[test]

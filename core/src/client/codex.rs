@@ -1,8 +1,9 @@
 //! A session.
 
 use super::{
-    Clock, Events, Generation, Hub, SystemClock, Thread,
+    Clock, Events, Generation, SystemClock, Thread,
     hub::{Closed, Reply, Session, Wait},
+    session::Supervisor,
 };
 use crate::{
     connection::{Config, Counters, Prepared, Scope, ServerInfo, decode_response},
@@ -10,7 +11,7 @@ use crate::{
     error::{CallError, ConnectError, Disconnect},
     id::ThreadId,
     json::Json,
-    protocol::{ModelList, ModelListResponse, Request, ThreadResume, ThreadStart},
+    protocol::{ModelList, ModelListResponse, Request, ThreadStart},
     turn::Diagnostic,
 };
 use serde::Serialize;
@@ -24,50 +25,66 @@ pub fn connect<T: Transport>(config: Config, transport: T) -> (Codex, Driver<T>)
 }
 
 /// Connects over a transport, with a clock of the caller's.
-pub fn connect_with_clock<T: Transport>(mut config: Config, transport: T, clock: Arc<dyn Clock>) -> (Codex, Driver<T>) {
-    config.expects_exit = transport.expects_exit();
-    let hub = Arc::new(Hub::new(config, clock));
-    let session = Arc::new(Session { hub: Arc::clone(&hub), generation: Generation(1) });
-    (Codex { session }, Driver::new(hub, transport))
+pub fn connect_with_clock<T: Transport>(config: Config, transport: T, clock: Arc<dyn Clock>) -> (Codex, Driver<T>) {
+    let (supervisor, hub) = Supervisor::over(config, &transport, clock);
+    (Codex { supervisor }, Driver::new(hub, transport))
 }
 
 /// A session with a Codex server.
+///
+/// A session that was made lazily has no server before the first call that needs one: [`ready`](Self::ready), a request, a
+/// turn, the next event of a stream. With a [`RestartPolicy`](crate::connection::RestartPolicy) in its configuration a
+/// server that died is replaced by the next such call on this handle; [`generation`](Self::generation) then rises. Threads,
+/// turns and streams stay with the server that they came from, and say so once it was replaced
+/// ([`Fault::Stale`](crate::error::Fault::Stale)).
 ///
 /// When the last handle of a session is dropped, threads and turns included, the session is closed: the server's input
 /// ends, and a process that was started for it is ended too. Dropping never blocks.
 #[derive(Clone)]
 pub struct Codex {
-    session: Arc<Session>,
+    supervisor: Arc<Supervisor>,
 }
 
 impl fmt::Debug for Codex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Codex").field("generation", &self.session.generation).finish_non_exhaustive()
+        f.debug_struct("Codex").field("generation", &self.generation()).finish_non_exhaustive()
     }
 }
 
 impl Codex {
     pub(crate) fn of(session: &Arc<Session>) -> Self {
-        Self { session: Arc::clone(session) }
+        Self::from_supervisor(Arc::clone(&session.supervisor))
     }
 
-    /// The connection that calls go over.
-    pub(crate) fn session(&self) -> &Arc<Session> {
-        &self.session
+    pub(crate) fn from_supervisor(supervisor: Arc<Supervisor>) -> Self {
+        Self { supervisor }
     }
 
-    /// Waits for the handshake (`initialize`).
+    /// The connection that calls go over. If its server died and is to be replaced, that of its successor, which the first
+    /// request will start.
+    pub(crate) fn session(&self) -> Arc<Session> {
+        self.supervisor.renewed()
+    }
+
+    /// The connection that calls went over last: for looking only.
+    fn latest(&self) -> Arc<Session> {
+        self.supervisor.current()
+    }
+
+    /// Waits for the handshake (`initialize`), and starts the server first if there is none yet.
     ///
     /// # Errors
-    /// When the server refuses, does not answer in time, or ends; then the connection is over.
+    /// When there is no server to start, or it refuses, does not answer in time, or ends; then the connection is over.
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing.
     pub async fn ready(&self) -> Result<ServerInfo, ConnectError> {
-        let hub = &self.session().hub;
+        let session = self.session();
+        let hub = &session.hub;
+        hub.begin();
         poll_fn(|cx| {
             hub.poll(cx, Wait::Link, |connection| match (connection.server(), connection.closed()) {
-                (_, Some(cause)) => Poll::Ready(Err(ConnectError::Initialize(cause.clone()))),
+                (_, Some(cause)) => Poll::Ready(Err(ConnectError::of(cause.clone()))),
                 (Some(server), None) => Poll::Ready(Ok(server.clone())),
                 (None, None) => Poll::Pending,
             })
@@ -78,7 +95,7 @@ impl Codex {
     /// What the server said of itself; `None` before the handshake is done.
     #[must_use]
     pub fn server(&self) -> Option<ServerInfo> {
-        self.session().hub.read(|connection| connection.server().cloned())
+        self.latest().hub.read(|connection| connection.server().cloned())
     }
 
     /// Makes any request that there is a type for.
@@ -92,8 +109,9 @@ impl Codex {
         // Encoding runs the code of the params' type, so it is done before any lock is taken.
         let request = Prepared::new(&params)?;
         drop(params);
-        let key = self.session().hub.command(|connection, now| connection.enter(now, request))?;
-        let json = Reply::new(self.session(), key).await?;
+        let session = self.session();
+        let key = session.hub.command(|connection, now| connection.enter(now, request))?;
+        let json = Reply::new(&session, key).await?;
         decode_response::<R>(&json)
     }
 
@@ -111,8 +129,9 @@ impl Codex {
     ) -> Result<Json, CallError> {
         let request = Prepared::raw(method, &params)?;
         drop(params);
-        let key = self.session().hub.command(|connection, now| connection.enter(now, request))?;
-        Reply::new(self.session(), key).await
+        let session = self.session();
+        let key = session.hub.command(|connection, now| connection.enter(now, request))?;
+        Reply::new(&session, key).await
     }
 
     /// Starts a thread (`thread/start`).
@@ -127,22 +146,10 @@ impl Codex {
         Ok(self.thread(response.thread.id))
     }
 
-    /// Loads a stored thread and subscribes to it (`thread/resume`).
-    ///
-    /// # Errors
-    /// As for [`request`](Self::request). No thread is ever started instead.
-    ///
-    /// # Cancel safety
-    /// As for [`request`](Self::request).
-    pub async fn thread_resume(&self, params: ThreadResume) -> Result<Thread, CallError> {
-        let response = self.request(params).await?;
-        Ok(self.thread(response.thread.id))
-    }
-
     /// A handle to a thread that this connection has started or resumed. Nothing is sent.
     #[must_use]
     pub fn thread(&self, id: impl Into<ThreadId>) -> Thread {
-        Thread::new(Arc::clone(self.session()), id.into())
+        Thread::new(self.session(), id.into())
     }
 
     /// The models that can be chosen (`model/list`): the first page.
@@ -157,30 +164,31 @@ impl Codex {
     }
 
     /// Listens to what belongs to no thread, or to one that this session has nothing to do with, from now on; and to
-    /// diagnostics.
+    /// diagnostics. The stream ends with the server of now: after a restart, ask for another.
     pub fn events(&self) -> Events {
-        Events::new(self.session(), Scope::Connection)
+        Events::new(&self.session(), Scope::Connection)
     }
 
     /// The last diagnostics, oldest first.
     #[must_use]
     pub fn diagnostics(&self) -> Vec<Diagnostic> {
-        self.session().hub.read(|connection| connection.diagnostics().cloned().collect())
+        self.latest().hub.read(|connection| connection.diagnostics().cloned().collect())
     }
 
     /// What was counted since the start, and what is held now.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        self.session().hub.read(|connection| connection.counters())
+        self.latest().hub.read(|connection| connection.counters())
     }
 
-    /// Which server of the session this handle belongs to.
+    /// Which server of the session calls went to last: the first, or one that took the place of one that died.
     #[must_use]
     pub fn generation(&self) -> Generation {
-        self.session().generation
+        self.latest().generation
     }
 
-    /// Closes the session, for all its handles, and waits until the server is gone. What was waiting fails at once.
+    /// Closes the session, for all its handles and for good, and waits until the server is gone. What was waiting fails at
+    /// once.
     ///
     /// For a process: its input is closed; if it does not end by itself it is told to terminate and in the end killed.
     /// The result says which. The wait is bounded by `Timeouts::close`.
@@ -188,15 +196,16 @@ impl Codex {
     /// # Cancel safety
     /// The closing goes on when the future is dropped.
     pub async fn close(&self) -> Disconnect {
-        self.session().close();
+        self.supervisor.close();
         self.closed().await
     }
 
-    /// Waits until the connection is over, and says why.
+    /// Waits until the connection is over, and says why. It does not start a server that was not started yet.
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing.
     pub async fn closed(&self) -> Disconnect {
-        Closed(&self.session().hub).await
+        let session = self.latest();
+        Closed(&session.hub).await
     }
 }

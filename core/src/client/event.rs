@@ -1,13 +1,17 @@
 //! What happens, in types.
 
-use super::hub::{Mailbox, Session};
+use super::{
+    ask::{AgentRequest, Ask},
+    hub::{Hub, Mailbox, Session},
+};
 use crate::{
-    connection::Scope,
+    connection::{AskEnd, Asked, Scope},
     protocol::{
-        self, ErrorNotification, ItemCompletedNotification, ItemStartedNotification, Notification, ThreadItem,
-        ThreadTokenUsage, ThreadTokenUsageUpdatedNotification, TurnError, TurnStartedNotification,
+        AccountRateLimitsUpdatedNotification, AccountUpdatedNotification, ErrorNotification, ItemCompletedNotification,
+        ItemStartedNotification, Notification, ThreadItem, ThreadTokenUsage, ThreadTokenUsageUpdatedNotification,
+        TurnError, TurnStartedNotification,
     },
-    turn::{Delta, Diagnostic, RawEvent, RawNotification, Refused, State},
+    turn::{Delta, Diagnostic, RawEvent, RawNotification, Refused, State, SubscriptionKey},
 };
 use std::{
     fmt,
@@ -20,6 +24,12 @@ use std::{
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {
+    /// The login changed (`account/updated`).
+    Account(AccountUpdatedNotification),
+    /// The server asks something that somebody here may answer, though not whoever reads this.
+    Asked(Box<Asked>),
+    /// What the server asked was answered, or is closed. A refusal is [`Refused`](Self::Refused).
+    AskEnded(Box<Asked>, AskEnd),
     /// A piece of text of an item that is being written.
     Delta(Delta),
     /// Something about the connection that its owner may want to know. Only from [`Codex::events`](super::Codex::events).
@@ -41,12 +51,20 @@ pub enum Event {
     ItemCompleted(ItemEvent),
     /// An item began (`item/started`). Not every one is completed.
     ItemStarted(ItemEvent),
+    /// The account's limits changed (`account/rateLimits/updated`).
+    RateLimits(AccountRateLimitsUpdatedNotification),
+    /// The server asks something, and whoever reads this is to answer; see
+    /// [`TurnRequest::asks_in_stream`](super::TurnRequest::asks_in_stream). Dropped, it is refused.
+    Request(AgentRequest),
     /// Anything else that the server said.
     Other(RawNotification),
     /// A request of the server was refused, because the application did not say how to answer it.
     Refused(Refused),
     /// The turn runs (`turn/started`).
     Started(RawNotification),
+    /// This session asked for no more events of the thread (`thread/unsubscribe`). The last event of the streams of a thread
+    /// that were open then.
+    Unsubscribed,
     /// Tokens were used (`thread/tokenUsage/updated`): sums over the whole thread.
     Usage(UsageEvent),
 }
@@ -74,21 +92,77 @@ pub struct UsageEvent {
 impl From<RawEvent> for Event {
     fn from(event: RawEvent) -> Self {
         match event {
+            RawEvent::Asked(asked) => Self::Asked(asked),
+            RawEvent::AskEnded(asked, end) => Self::AskEnded(asked, end),
             RawEvent::Delta(delta) => Self::Delta(delta),
             RawEvent::Diagnostic(diagnostic) => Self::Diagnostic(diagnostic),
             RawEvent::Ended(state) => Self::Ended(state),
             RawEvent::Gap(count) => Self::Gap(count),
             RawEvent::Notification(raw) => Self::typed(raw),
             RawEvent::Refused(refused) => Self::Refused(refused),
+            RawEvent::Unsubscribed => Self::Unsubscribed,
+            // Only from the one kind of subscription that is not read as events.
+            RawEvent::Turn(_) => Self::Gap(0),
         }
     }
 }
 
 impl Event {
+    /// What the server said, as it came; `None` where it is in a form of this library alone.
+    #[must_use]
+    pub fn raw(&self) -> Option<&RawNotification> {
+        match self {
+            Self::Error { raw, .. }
+            | Self::ItemCompleted(ItemEvent { raw, .. })
+            | Self::ItemStarted(ItemEvent { raw, .. })
+            | Self::Other(raw)
+            | Self::Started(raw)
+            | Self::Usage(UsageEvent { raw, .. }) => Some(raw),
+            Self::Refused(refused) => Some(&refused.notification),
+            Self::Asked(asked) | Self::AskEnded(asked, _) => Some(&asked.request),
+            Self::Account(_)
+            | Self::Delta(_)
+            | Self::Diagnostic(_)
+            | Self::Ended(_)
+            | Self::Gap(_)
+            | Self::RateLimits(_)
+            | Self::Request(_)
+            | Self::Unsubscribed => None,
+        }
+    }
+
+    /// What the server said as a type of its own, if it is of that type and fits it. For whatever has no variant here:
+    /// changes of the plan ([`TurnPlanUpdatedNotification`](crate::protocol::TurnPlanUpdatedNotification)) and of the diff,
+    /// patches that are being written, models that were rerouted, verifications, moderation, warnings of the guardian …
+    ///
+    /// ```
+    /// # use turnwire_core::{client::Event, protocol::TurnPlanUpdatedNotification};
+    /// fn show(event: &Event) {
+    ///     if let Some(plan) = event.notification::<TurnPlanUpdatedNotification>() {
+    ///         println!("{} steps", plan.plan.len());
+    ///     }
+    /// }
+    /// ```
+    #[must_use]
+    pub fn notification<N: Notification>(&self) -> Option<N> {
+        self.raw()?.decode()
+    }
+
+    /// As [`From`], but what the server asks is taken if it is for this reader.
+    pub(crate) fn for_reader(event: RawEvent, hub: &Arc<Hub>, reader: SubscriptionKey) -> Self {
+        if let RawEvent::Asked(asked) = &event {
+            let claimed = hub.read(|connection| connection.claim_ask(asked.key, reader));
+            if let Some(asked) = claimed {
+                return Self::Request(AgentRequest::new(Ask::new(hub, asked)));
+            }
+        }
+        event.into()
+    }
+
     /// What does not fit its type stays as it came.
     fn typed(raw: RawNotification) -> Self {
         fn read<N: Notification>(raw: &RawNotification) -> Option<N> {
-            (*raw.method == *N::METHOD).then(|| protocol::decode(raw.params_text()).ok()).flatten()
+            raw.decode()
         }
         if &*raw.method == TurnStartedNotification::METHOD {
             return Self::Started(raw);
@@ -104,6 +178,12 @@ impl Event {
         }
         if let Some(ErrorNotification { error, will_retry, .. }) = read(&raw) {
             return Self::Error { error, will_retry, raw };
+        }
+        if let Some(updated) = read(&raw) {
+            return Self::RateLimits(updated);
+        }
+        if let Some(updated) = read(&raw) {
+            return Self::Account(updated);
         }
         Self::Other(raw)
     }

@@ -3,24 +3,23 @@
 //! Everything that waits waits here, for one thing only: "look again". Wakers are collected under the lock and woken
 //! after it is released, so that whoever wakes up at once finds the lock free.
 
+use super::{trace, watch::Watch};
 use crate::{
-    client::Clock,
-    connection::{Config, Connection, Event, RequestKey},
+    client::{Clock, Connector, Launch},
+    connection::{AlarmKey, Config, Connection, Event, ListenerKey, LoginKey, RequestKey, ServerRequestKey},
     error::{CallError, Disconnect},
     json::Json,
     time::Time,
-    turn::{Next, RawEvent, SubscriptionKey, TurnKey},
+    turn::{RawEvent, SubscriptionKey, TurnKey},
 };
 use std::{
     collections::{BTreeMap, VecDeque},
     future::Future,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     task::{Context, Poll, Waker},
+    time::Duration,
 };
-
-/// How many events a consumer takes out at once.
-const BATCH: usize = 64;
 
 /// How many wait for one thing before the first of them is asked to look again.
 const MAX_WAITERS: usize = 64;
@@ -47,10 +46,32 @@ impl Drop for WakeAll {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Generation(pub(crate) u64);
 
+impl Generation {
+    /// 1 for the first server of a session, and 1 more for each that took the place of one that died.
+    #[must_use]
+    pub const fn number(self) -> u64 {
+        self.0
+    }
+}
+
+pub(crate) use super::session::Session;
+
 /// A connection that several threads or tasks share.
 pub(crate) struct Hub {
     shared: Mutex<Shared>,
-    clock: Arc<dyn Clock>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) watch: Watch,
+    this: Weak<Self>,
+}
+
+/// What starts the server of a connection that has none yet.
+pub(crate) struct Launcher {
+    pub(crate) connector: Arc<dyn Connector>,
+    pub(crate) generation: Generation,
+    /// How long to wait first.
+    pub(crate) delay: Duration,
+    /// The server before, which shall be gone first.
+    pub(crate) before: Option<Arc<Hub>>,
 }
 
 struct Shared {
@@ -58,33 +79,78 @@ struct Shared {
     responses: BTreeMap<RequestKey, Waker>,
     readers: BTreeMap<SubscriptionKey, Vec<Waker>>,
     turns: BTreeMap<TurnKey, Vec<Waker>>,
+    alarms: BTreeMap<AlarmKey, Waker>,
+    /// Who waits for a request of the server, or for a login.
+    others: BTreeMap<Wait, Vec<Waker>>,
     /// Who waits for the handshake or for the end.
     link: Vec<Waker>,
     driver: Option<Waker>,
+    /// Set if and only if the connection is idle and is to have a server once something is asked of it.
+    launcher: Option<Launcher>,
 }
 
 /// What a waiter waits for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Wait {
+    Alarm(AlarmKey),
+    Ask(ServerRequestKey),
     Link,
+    Listener(ListenerKey),
+    Login(LoginKey),
     Response(RequestKey),
     Subscription(SubscriptionKey),
     Turn(TurnKey),
 }
 
 impl Hub {
-    pub(crate) fn new(config: Config, clock: Arc<dyn Clock>) -> Self {
+    /// A hub whose driver is about to be polled.
+    pub(crate) fn new(config: Config, clock: Arc<dyn Clock>) -> Arc<Self> {
         let connection = Connection::new(clock.now(), config);
-        Self {
+        Self::with(connection, clock, None)
+    }
+
+    /// A hub that starts its server when something is asked of it.
+    pub(crate) fn lazy(config: Config, clock: Arc<dyn Clock>, launcher: Launcher) -> Arc<Self> {
+        Self::with(Connection::unstarted(config), clock, Some(launcher))
+    }
+
+    fn with(connection: Connection, clock: Arc<dyn Clock>, launcher: Option<Launcher>) -> Arc<Self> {
+        let watch = Watch::new(connection.config());
+        Arc::new_cyclic(|this| Self {
+            this: this.clone(),
             shared: Mutex::new(Shared {
                 connection,
                 responses: BTreeMap::new(),
                 readers: BTreeMap::new(),
                 turns: BTreeMap::new(),
+                alarms: BTreeMap::new(),
+                others: BTreeMap::new(),
                 link: Vec::new(),
                 driver: None,
+                launcher,
             }),
             clock,
+            watch,
+        })
+    }
+
+    /// Starts the server if there is none yet.
+    pub(crate) fn begin(&self) {
+        let now = self.clock.now();
+        let mut shared = self.lock();
+        let launcher = shared.begin(now);
+        drop(shared);
+        self.launch(launcher);
+    }
+
+    /// The clock's time.
+    pub(crate) fn now(&self) -> Time {
+        self.clock.now()
+    }
+
+    fn launch(&self, launcher: Option<Launcher>) {
+        if let (Some(Launcher { connector, generation, delay, before }), Some(hub)) = (launcher, self.this.upgrade()) {
+            connector.launch(Launch::new(hub, generation, delay, before));
         }
     }
 
@@ -95,7 +161,28 @@ impl Hub {
 
     /// Does something to the connection that the driver has to act on.
     pub(crate) fn command<R>(&self, act: impl FnOnce(&mut Connection, Time) -> R) -> R {
-        self.act(act, |shared, wakes| wakes.extend(shared.driver.take()))
+        let trace = self.watch.trace_context();
+        let traced = |connection: &mut Connection, now| {
+            let is_traced = trace.is_some();
+            if is_traced {
+                connection.set_trace_context(trace);
+            }
+            let result = act(connection, now);
+            if is_traced {
+                connection.set_trace_context(None);
+            }
+            result
+        };
+        let mut launcher = None;
+        let now = self.clock.now();
+        let result = self.act(traced, |shared, wakes| {
+            wakes.extend(shared.driver.take());
+            if shared.connection.wants_begin() {
+                launcher = shared.begin(now);
+            }
+        });
+        self.launch(launcher);
+        result
     }
 
     /// Does something to the connection as its driver, who wants to be woken by the next command.
@@ -124,6 +211,7 @@ impl Hub {
             match wait {
                 // One waits for a response, by its latest waker.
                 Wait::Response(key) => replaced = shared.responses.insert(key, cx.waker().clone()),
+                Wait::Alarm(key) => replaced = shared.alarms.insert(key, cx.waker().clone()),
                 wait => crowded_out = shared.register(wait, cx.waker()),
             }
         }
@@ -133,6 +221,13 @@ impl Hub {
         // If it still waits, it looks again and is registered again.
         drop(WakeAll(crowded_out.into_iter().collect()));
         found
+    }
+
+    /// Forgets who waits for a request of the server, or for a login.
+    pub(crate) fn forget(&self, wait: Wait) {
+        let wakers = self.lock().others.remove(&wait);
+        // Whatever dropping a waker runs, it runs without the lock.
+        drop(wakers);
     }
 
     fn act<R>(
@@ -147,7 +242,9 @@ impl Hub {
         let result = act(&mut shared.connection, now);
         about_driver(&mut shared, &mut wakes.0);
         shared.collect(&*self.clock, &mut wakes.0);
+        let noticed = self.watch.notice(&shared.connection);
         drop(shared);
+        self.watch.tell(noticed);
         result
     }
 
@@ -158,11 +255,23 @@ impl Hub {
 }
 
 impl Shared {
+    /// Begins the handshake of a connection that has no server yet. Returns what is to start one.
+    fn begin(&mut self, now: Time) -> Option<Launcher> {
+        if !self.connection.is_idle() {
+            return None;
+        }
+        let launcher = self.launcher.take();
+        // A start that has to wait does so out of nobody's time.
+        self.connection.begin(now + launcher.as_ref().map_or(Duration::ZERO, |launcher| launcher.delay));
+        launcher
+    }
+
     /// Notes who waits. Returns the one that had to make room.
     fn register(&mut self, wait: Wait, waker: &Waker) -> Option<Waker> {
         let waiters = match wait {
+            Wait::Ask(_) | Wait::Listener(_) | Wait::Login(_) => self.others.entry(wait).or_default(),
             Wait::Link => &mut self.link,
-            Wait::Response(_) => return None,
+            Wait::Alarm(_) | Wait::Response(_) => return None,
             Wait::Subscription(key) => self.readers.entry(key).or_default(),
             Wait::Turn(key) => self.turns.entry(key).or_default(),
         };
@@ -177,6 +286,10 @@ impl Shared {
     fn collect(&mut self, clock: &dyn Clock, wakes: &mut Vec<Waker>) {
         while let Some(event) = self.connection.poll_event() {
             match event {
+                Event::Alarm(key) => wakes.extend(self.alarms.remove(&key)),
+                Event::Asked(key) => wakes.extend(self.others.remove(&Wait::Listener(key)).into_iter().flatten()),
+                Event::AskEnded(key) => wakes.extend(self.others.remove(&Wait::Ask(key)).into_iter().flatten()),
+                Event::Login(key) => wakes.extend(self.others.remove(&Wait::Login(key)).into_iter().flatten()),
                 Event::Closed | Event::Ready => wakes.append(&mut self.link),
                 Event::Readable(key) => wakes.extend(self.readers.remove(&key).into_iter().flatten()),
                 Event::Response(key) => wakes.extend(self.responses.remove(&key)),
@@ -187,37 +300,23 @@ impl Shared {
     }
 }
 
-/// What the handles of one session share. When the last of them is dropped, the connection is closed.
-pub(crate) struct Session {
-    pub(crate) hub: Arc<Hub>,
-    pub(crate) generation: Generation,
-}
-
-impl Session {
-    pub(crate) fn close(&self) {
-        self.hub.command(|connection, now| {
-            let within = connection.config().timeouts.close;
-            connection.close(now, within);
-        });
-    }
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        self.close();
-    }
-}
-
 /// Waits for the answer to one request. Dropping it gives the request up.
 pub(crate) struct Reply {
     pub(crate) session: Arc<Session>,
     /// Set until the answer was fetched.
     key: Option<RequestKey>,
+    trace: trace::Request,
 }
 
 impl Reply {
     pub(crate) fn new(session: &Arc<Session>, key: RequestKey) -> Self {
-        Self { session: Arc::clone(session), key: Some(key) }
+        let trace = trace::Request::new(&session.hub, key);
+        Self { session: Arc::clone(session), key: Some(key), trace }
+    }
+
+    /// What came of the request, without giving it up: for those who fetch more by its key.
+    pub(crate) async fn wait(&mut self) -> Result<Json, CallError> {
+        std::future::poll_fn(|cx| Pin::new(&mut *self).poll(cx)).await
     }
 }
 
@@ -230,7 +329,8 @@ impl Future for Reply {
             Some(outcome) => Poll::Ready(outcome),
             None => Poll::Pending,
         });
-        if found.is_ready() {
+        if let Poll::Ready(outcome) = &found {
+            self.trace.ended(outcome);
             self.key = None;
         }
         found
@@ -247,6 +347,40 @@ impl Drop for Reply {
             drop(shared);
             drop(waker);
         }
+    }
+}
+
+/// Waits for a moment. Ends early when the connection is over. Dropping it takes the alarm back.
+pub(crate) struct Alarm {
+    session: Arc<Session>,
+    key: AlarmKey,
+}
+
+impl Alarm {
+    pub(crate) fn new(session: &Arc<Session>, after: std::time::Duration) -> Self {
+        let key = session.hub.command(|connection, now| connection.alarm(now, now + after));
+        Self { session: Arc::clone(session), key }
+    }
+}
+
+impl Future for Alarm {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let key = self.key;
+        self.session.hub.poll(cx, Wait::Alarm(key), |connection| {
+            if connection.is_alarm_set(key) { Poll::Pending } else { Poll::Ready(()) }
+        })
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        let mut shared = self.session.hub.lock();
+        shared.connection.cancel_alarm(self.key);
+        let waker = shared.alarms.remove(&self.key);
+        drop(shared);
+        drop(waker);
     }
 }
 
@@ -279,41 +413,44 @@ impl Mailbox {
     pub(crate) fn poll_next(&mut self, hub: &Hub, cx: &Context<'_>) -> Poll<Option<RawEvent>> {
         if self.taken.is_empty() && !self.finished {
             let Self { key, taken, finished } = self;
+            let mut is_idle = false;
             let filled = hub.poll(cx, Wait::Subscription(*key), |connection| {
-                while taken.len() < BATCH {
-                    match connection.next_event(*key) {
-                        Next::Event(event) => taken.push_back(event),
-                        Next::Finished => {
-                            *finished = true;
-                            break;
-                        }
-                        Next::Pending if taken.is_empty() => return Poll::Pending,
-                        Next::Pending => break,
-                    }
-                }
-                Poll::Ready(())
+                is_idle = connection.is_idle();
+                *finished = connection.take_events(*key, taken);
+                if taken.is_empty() && !*finished { Poll::Pending } else { Poll::Ready(()) }
             });
             if filled.is_pending() {
+                // Nothing will ever come of a server that nobody starts.
+                if is_idle {
+                    hub.begin();
+                }
                 return Poll::Pending;
             }
         }
         Poll::Ready(self.taken.pop_front())
     }
 
+    /// What was taken out and not given on.
+    pub(crate) fn take_unread(&mut self) -> VecDeque<RawEvent> {
+        std::mem::take(&mut self.taken)
+    }
+
     pub(crate) fn close(&mut self, hub: &Hub) {
-        let mut shared = hub.lock();
-        shared.connection.unsubscribe(self.key);
-        let wakers = shared.readers.remove(&self.key);
-        drop(shared);
+        // What the reader was asked and has not taken is refused now, and that has to be written.
+        hub.command(|connection, _| connection.unsubscribe(self.key));
+        let wakers = hub.lock().readers.remove(&self.key);
         drop(wakers);
     }
 }
 
-/// Forgets who waits for a turn.
-pub(crate) fn release_turn(hub: &Hub, key: TurnKey) {
+/// Lets go of a turn, and forgets who waits for it.
+pub(crate) fn drop_turn(hub: &Hub, key: TurnKey) {
+    // The driver may have something to send then.
+    hub.command(|connection, now| connection.drop_turn(now, key));
     let mut shared = hub.lock();
-    shared.connection.release_turn(key);
-    let wakers = shared.turns.remove(&key);
+    let is_known = shared.connection.turn_state(key).is_some_and(|state| !state.is_end());
+    // Others may hold it too, and wait.
+    let wakers = if is_known { None } else { shared.turns.remove(&key) };
     drop(shared);
     drop(wakers);
 }

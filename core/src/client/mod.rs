@@ -7,19 +7,64 @@
 //!
 //! Every future here may be dropped at any time. What that means is said with each; nothing is ever half sent.
 
+mod account;
+mod answers;
+mod approvals;
+mod ask;
 mod codex;
+mod connector;
 mod event;
+mod handlers;
 mod hub;
+mod input;
+mod options;
+mod pages;
+mod record;
+mod restart;
+mod resume;
+mod retry;
+mod secret;
+mod serve;
+mod session;
 mod thread;
+mod thread_calls;
+mod thread_turns;
+mod threads;
+mod tools;
+mod trace;
 mod tree;
 mod turn;
+mod turn_request;
+mod typed;
+mod watch;
 
+pub use account::{AccountError, BrowserLogin, DeviceLogin, LoginError};
+pub use answers::{
+    ApplyPatchApproval, AttestationRequest, CommandApproval, CurrentTimeRequest, Elicitation, ExecCommandApproval,
+    FileChangeApproval, McpToolApproval, PermissionsApproval, TokenRefresh, ToolCall, UnknownRequest, UserInput,
+};
+pub use approvals::{Approval, Approvals};
+pub use ask::{AgentRequest, Ask};
 pub use codex::{Codex, connect, connect_with_clock};
+pub use connector::{Connector, Launch, connect_lazily};
 pub use event::{Event, Events, ItemEvent, UsageEvent};
+pub use handlers::{HandlerOutcome, Handlers};
 pub use hub::Generation;
+pub use input::{ExternalMessage, Input};
+pub use pages::{PageError, Paged, Pages};
+pub use record::{Recorder, Sink};
+pub use resume::{Effective, Resume, Resumed, ResumedBy};
+pub use secret::{Secret, Tokens};
+pub use serve::{Serving, StopServing};
 pub use thread::Thread;
+pub use thread_calls::Unsubscribed;
+pub use thread_turns::{SteerOrStart, Stopped, Turns};
+pub use tools::{Tool, ToolArguments, ToolError, ToolFailure, ToolOutput, Tools};
 pub use tree::{Tree, TreeEvent};
-pub use turn::{Input, Turn, TurnRequest};
+pub use turn::Turn;
+pub use turn_request::TurnRequest;
+pub use typed::{Mismatch, Typed, TypedError};
+pub use watch::{StartTimings, Timings, TraceSource};
 
 pub(crate) use hub::Hub;
 

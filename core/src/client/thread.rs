@@ -1,14 +1,16 @@
 //! A conversation.
 
-use super::{Codex, Events, Generation, Turn, TurnRequest, hub::Session};
+use super::{Codex, Events, Generation, Turn, TurnRequest, hub::Session, restart::start_turn, trace};
 use crate::{connection::Scope, error::TurnError, id::ThreadId, turn::TurnResult};
 use std::{fmt, sync::Arc};
 
 /// A thread: a conversation with the agent. A handle; the thread itself is the server's.
 #[derive(Clone)]
 pub struct Thread {
-    session: Arc<Session>,
+    pub(super) session: Arc<Session>,
     id: ThreadId,
+    /// Lives as long as any handle that came from this one.
+    _trace: trace::Thread,
 }
 
 impl fmt::Debug for Thread {
@@ -19,7 +21,8 @@ impl fmt::Debug for Thread {
 
 impl Thread {
     pub(crate) fn new(session: Arc<Session>, id: ThreadId) -> Self {
-        Self { session, id }
+        let trace = trace::Thread::new(&session.hub, &id);
+        Self { session, id, _trace: trace }
     }
 
     pub(crate) fn session(&self) -> &Arc<Session> {
@@ -53,22 +56,24 @@ impl Thread {
     /// the error.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves a turn that was started running on the server.
+    /// Dropping the future drops the turn: it runs on, or is interrupted, as [`TurnRequest::on_drop`] says. A start that was
+    /// not sent yet never is.
     pub async fn run(&self, request: impl Into<TurnRequest>) -> Result<TurnResult, TurnError> {
-        Turn::start(&self.session, &self.id, request.into(), false).await?.result().await
+        start_turn(&self.session, &self.id, request.into(), false).await?.result().await
     }
 
     /// Starts a turn and waits until the server has named it (`turn/start`). Its events are kept for
     /// [`Turn::next`] from the first one on.
     ///
     /// # Errors
-    /// When the turn does not start: [`TurnError::Busy`] or [`TurnError::Start`]; or when its deadline passes before the
+    /// When the turn does not start: [`TurnError::Busy`], [`TurnError::QueueFull`], [`TurnError::Input`] or
+    /// [`TurnError::Start`]; or when its deadline passes before the
     /// server has named it: [`TurnError::TimedOut`].
     ///
     /// # Cancel safety
-    /// Dropping the future leaves a turn that was started running on the server.
+    /// As for [`run`](Self::run).
     pub async fn turn(&self, request: impl Into<TurnRequest>) -> Result<Turn, TurnError> {
-        Turn::start(&self.session, &self.id, request.into(), true).await
+        start_turn(&self.session, &self.id, request.into(), true).await
     }
 
     /// Listens to everything about the thread from now on: its own events, and those of its turns, whoever started them.

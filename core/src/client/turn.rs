@@ -1,99 +1,34 @@
 //! One exchange.
 
 use super::{
-    Event, Events, Generation,
-    hub::{Mailbox, Reply, Session, Wait, release_turn},
+    Event, Events, Generation, Input, TurnRequest,
+    hub::{Mailbox, Session, Wait, drop_turn},
+    thread_turns::steer_ours,
+    trace,
 };
 use crate::{
-    connection::{Prepared, Scope, TurnOptions, decode_response, steered},
-    error::{CallError, SteerError, TurnError},
+    connection::{Prepared, Scope},
+    error::{CallError, Fault, SteerError, TurnError},
     id::{ThreadId, TurnId},
-    protocol::{TurnStart, TurnSteer, UserInput},
-    turn::{InterruptOutcome, State, TurnKey, TurnResult},
+    turn::{InputError, InterruptOutcome, NO_REMOTE_IMAGES_SINCE, State, SubscriptionKey, TurnKey, TurnResult},
 };
 use std::{
     fmt,
     future::poll_fn,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
-    time::Duration,
 };
-
-/// What a turn is started with: an input, and what else there is to say.
-///
-/// ```
-/// # use turnwire_core::client::TurnRequest;
-/// # use std::time::Duration;
-/// let plain: TurnRequest = "Explain this repository.".into();
-/// let bounded = TurnRequest::new("Fix the build.").deadline(Duration::from_secs(600));
-/// ```
-#[derive(Clone, Debug)]
-#[must_use]
-pub struct TurnRequest {
-    params: TurnStart,
-    options: TurnOptions,
-}
-
-impl TurnRequest {
-    /// A turn with this input.
-    pub fn new(input: impl Into<Input>) -> Self {
-        Self { params: TurnStart::new("", input.into().0), options: TurnOptions::default() }
-    }
-
-    /// How long the turn may take from its start. Past that it ends as timed out, the server is told to stop it, and the
-    /// thread stays busy until it has.
-    pub fn deadline(mut self, deadline: Duration) -> Self {
-        self.options = self.options.deadline(deadline);
-        self
-    }
-
-    /// Sets any other params of `turn/start`. Note that overrides of the model, the sandbox and the like stay with the
-    /// thread for its later turns.
-    pub fn with(mut self, set: impl FnOnce(TurnStart) -> TurnStart) -> Self {
-        self.params = set(self.params);
-        self
-    }
-}
-
-/// The input of a turn: a text, one item, or several.
-#[derive(Clone, Debug, Default)]
-pub struct Input(pub(crate) Vec<UserInput>);
-
-impl From<&str> for Input {
-    fn from(text: &str) -> Self {
-        Self(vec![UserInput::text(text)])
-    }
-}
-
-impl From<String> for Input {
-    fn from(text: String) -> Self {
-        Self(vec![UserInput::text(text)])
-    }
-}
-
-impl From<UserInput> for Input {
-    fn from(item: UserInput) -> Self {
-        Self(vec![item])
-    }
-}
-
-impl From<Vec<UserInput>> for Input {
-    fn from(items: Vec<UserInput>) -> Self {
-        Self(items)
-    }
-}
-
-impl<T: Into<Input>> From<T> for TurnRequest {
-    fn from(input: T) -> Self {
-        Self::new(input)
-    }
-}
 
 /// A turn that the server has taken.
 ///
 /// A handle: clones are the same turn and share one reading position, so that two that call [`next`](Self::next) share
-/// the events between them. [`subscribe`](Self::subscribe) makes a reader of its own. When the last clone is dropped the
-/// turn runs on; what it produces is not kept here, and its thread stays busy until it ends.
+/// the events between them. That position begins with the first event of the turn, or for a turn that was attached to with
+/// the first one after that. [`subscribe`](Self::subscribe) makes a reader of its own, which begins where the turn is then.
+///
+/// When the last clone is dropped before the end, what happens is what the request's
+/// [`on_drop`](super::TurnRequest::on_drop) says: unless told otherwise the turn runs on. What it produces is not kept here
+/// then, and its thread stays busy until it ends; [`Thread::stop`](super::Thread::stop) still ends it, and
+/// [`Thread::attach`](super::Thread::attach) takes it up again.
 #[derive(Clone)]
 pub struct Turn {
     inner: Arc<Inner>,
@@ -106,6 +41,7 @@ struct Inner {
     /// `None` if nobody asked for events.
     events: Option<Mutex<Mailbox>>,
     result: Mutex<Option<Result<TurnResult, TurnError>>>,
+    trace: trace::Turn,
 }
 
 impl fmt::Debug for Turn {
@@ -115,32 +51,81 @@ impl fmt::Debug for Turn {
 }
 
 impl Turn {
+    /// Starts a turn and waits until the server has named it.
     pub(crate) async fn start(
         session: &Arc<Session>,
         thread: &ThreadId,
         request: TurnRequest,
         with_events: bool,
     ) -> Result<Self, TurnError> {
-        let TurnRequest { mut params, options } = request;
+        let turn = Self::enter(session, thread, request, with_events)?;
+        turn.accepted().await?;
+        Ok(turn)
+    }
+
+    /// Starts a turn.
+    pub(crate) fn enter(
+        session: &Arc<Session>,
+        thread: &ThreadId,
+        request: TurnRequest,
+        with_events: bool,
+    ) -> Result<Self, TurnError> {
+        request.check().map_err(TurnError::Input)?;
+        let has_remote_image = request.has_remote_image();
+        let TurnRequest { mut params, mut options, asks_in_stream, .. } = request;
         params.thread_id = thread.clone();
+        options.take_sandbox(&mut params);
         let request = Prepared::new(&params).map_err(TurnError::Start)?;
         drop(params);
         let (key, events) = session.hub.command(|connection, now| {
+            if has_remote_image && !connection.may_be_older_than(NO_REMOTE_IMAGES_SINCE) {
+                return Err(TurnError::Input(InputError::RemoteImage));
+            }
             let key = connection.enter_turn(now, thread.clone(), request, &options)?;
-            Ok::<_, TurnError>((key, with_events.then(|| connection.subscribe(Scope::Turn(key)))))
+            let events = with_events.then(|| connection.subscribe(Scope::Turn(key)));
+            if let Some(reader) = events {
+                connection.ask_reader(key, reader, asks_in_stream);
+            }
+            Ok::<_, TurnError>((key, events))
         })?;
         // From here on the turn is released on every way out.
-        let turn = Self {
+        Ok(Self::of(session, key, thread, events))
+    }
+
+    /// The handle to a turn that is held, which lets go of it when it is dropped.
+    pub(super) fn of(session: &Arc<Session>, key: TurnKey, thread: &ThreadId, events: Option<SubscriptionKey>) -> Self {
+        Self {
             inner: Arc::new(Inner {
                 session: Arc::clone(session),
                 key,
+                trace: trace::Turn::new(&session.hub, thread),
                 thread: thread.clone(),
                 events: events.map(|key| Mutex::new(Mailbox::new(key))),
                 result: Mutex::new(None),
             }),
-        };
-        turn.accepted().await?;
-        Ok(turn)
+        }
+    }
+
+    /// Waits until the server has named the turn, and its thread if that is another.
+    pub(super) async fn named(mut self) -> Result<Self, TurnError> {
+        self.accepted().await?;
+        let key = self.inner.key;
+        let thread = self.inner.session.hub.read(|connection| connection.turn_thread(key).cloned());
+        // Nobody else has the handle yet.
+        if let (Some(thread), Some(inner)) = (thread, Arc::get_mut(&mut self.inner)) {
+            inner.thread = thread;
+        }
+        Ok(self)
+    }
+
+    pub(super) fn parts(&self) -> (&Arc<Session>, TurnKey) {
+        (&self.inner.session, self.inner.key)
+    }
+
+    /// Whether anything was heard of it, though its start may never have been answered.
+    pub(crate) fn was_seen(&self) -> bool {
+        let Inner { session, key, .. } = &*self.inner;
+        session.hub.read(|connection| connection.turn_was_seen(*key))
     }
 
     /// The server's name for it.
@@ -190,8 +175,9 @@ impl Turn {
         let Some(events) = &self.inner.events else { return Poll::Ready(None) };
         let mut mailbox = events.lock().unwrap_or_else(PoisonError::into_inner);
         let found = mailbox.poll_next(&self.inner.session.hub, cx);
+        let reader = mailbox.key;
         drop(mailbox);
-        found.map(|event| event.map(Event::from))
+        found.map(|event| event.map(|event| Event::for_reader(event, &self.inner.session.hub, reader)))
     }
 
     /// A reader of its own, for what comes from now on.
@@ -219,12 +205,8 @@ impl Turn {
     /// # Cancel safety
     /// Dropping the future may leave the input sent.
     pub async fn steer(&self, input: impl Into<Input>) -> Result<TurnId, SteerError> {
-        let Inner { session, key, .. } = &*self.inner;
-        let input = input.into().0;
-        let pending = session.hub.command(|connection, now| connection.steer(now, *key, input))?;
-        let outcome = Reply::new(session, pending.key()).await;
-        let expected = self.id().unwrap_or_else(|| "".into());
-        steered(outcome.and_then(|json| decode_response::<TurnSteer>(&json)), &expected)
+        let input = input.into().for_steering().map_err(SteerError::Input)?;
+        steer_ours(&self.inner.session, self.inner.key, input).await
     }
 
     /// Asks the server to end the turn (`turn/interrupt`) and waits until it has taken that. The end itself comes as
@@ -250,15 +232,16 @@ impl Turn {
     }
 
     /// Waits until the server has named the turn.
-    async fn accepted(&self) -> Result<(), TurnError> {
+    pub(crate) async fn accepted(&self) -> Result<(), TurnError> {
         let Inner { session, key, .. } = &*self.inner;
         let state = poll_fn(|cx| {
             session.hub.poll(cx, Wait::Turn(*key), |connection| match connection.turn_state(*key) {
-                Some(State::Starting) => Poll::Pending,
+                Some(State::Queued | State::Starting) => Poll::Pending,
                 state => Poll::Ready(state),
             })
         })
         .await;
+        self.inner.trace.named(self.id().as_ref());
         match state {
             // Whatever else it is, an end included, is for events and result to tell.
             Some(State::Running | State::Interrupting | State::Completed | State::Failed | State::Interrupted) => {
@@ -270,7 +253,7 @@ impl Turn {
     }
 
     fn poll_result(&self, cx: &Context<'_>) -> Poll<Result<TurnResult, TurnError>> {
-        let Inner { session, key, result, .. } = &*self.inner;
+        let Inner { session, key, result, trace, .. } = &*self.inner;
         let mut result = result.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(result) = &*result {
             return Poll::Ready(result.clone());
@@ -282,8 +265,10 @@ impl Turn {
         let Poll::Ready(report) = found else { return Poll::Pending };
         let decoded = match report {
             Ok(report) => report.into_result(),
-            Err(error) => Err(TurnError::Start(error)),
+            Err(CallError { fault: Fault::Relaxes(relaxation), .. }) => Err(TurnError::Relaxes(relaxation)),
+            Err(error) => Err(InputError::of(&error).map_or(TurnError::Start(error), TurnError::Input)),
         };
+        trace.ended(session.hub.read(|connection| connection.turn_state(*key)).unwrap_or(State::Lost));
         *result = Some(decoded.clone());
         Poll::Ready(decoded)
     }
@@ -294,6 +279,6 @@ impl Drop for Inner {
         if let Some(events) = &mut self.events {
             events.get_mut().unwrap_or_else(PoisonError::into_inner).close(&self.session.hub);
         }
-        release_turn(&self.session.hub, self.key);
+        drop_turn(&self.session.hub, self.key);
     }
 }

@@ -22,12 +22,28 @@ pub struct Config {
     /// Takes the server to be of this version, such as `0.163.0`, whatever it says. Requests that need a newer one are
     /// refused before they are sent; where no version is known, nothing is refused.
     pub assume_version: Option<String>,
+    /// Whether the server may ask for attestations (`attestation/generate`). Only for who has a handler for them.
+    pub request_attestation: bool,
     /// Whether a line that looks like JSON and is none ends the connection. Off by default: it is a diagnostic.
     pub strict: bool,
+    /// Whether every line of both directions is kept for [`Connection::poll_tap`](super::Connection::poll_tap), and what else
+    /// moves the connection. Off by default.
+    pub tap: bool,
+    /// Who records the connection, from its handshake on.
+    #[cfg(feature = "client")]
+    pub recorder: Option<crate::client::Recorder>,
+    /// Where requests have their trace context from; `None`: they carry none. It is asked on the caller's thread, under no
+    /// lock, when a request or a turn is made. The handshake, and interrupts that had to be held back, carry none.
+    #[cfg(feature = "client")]
+    pub trace_source: Option<crate::client::TraceSource>,
     /// Bounds of memory and number.
     pub limits: Limits,
     /// Bounds of time.
     pub timeouts: Timeouts,
+    /// The home (`CODEX_HOME`) that the server is expected to report in its handshake. Another is a diagnostic.
+    pub expected_home: Option<String>,
+    /// When a server that died is replaced. `None`, the default: never.
+    pub restart: Option<RestartPolicy>,
     /// Whether the server is a process whose end will be reported with `handle_exit`.
     pub expects_exit: bool,
 }
@@ -41,15 +57,32 @@ impl Default for Config {
             experimental_api: true,
             opt_out_notifications: Vec::new(),
             assume_version: None,
+            request_attestation: false,
             strict: false,
+            tap: false,
+            #[cfg(feature = "client")]
+            recorder: None,
+            #[cfg(feature = "client")]
+            trace_source: None,
             limits: Limits::default(),
             timeouts: Timeouts::default(),
+            expected_home: None,
+            restart: None,
             expects_exit: false,
         }
     }
 }
 
 impl Config {
+    /// Whether anybody wants what is said to be kept.
+    pub(crate) fn wants_tap(&self) -> bool {
+        #[cfg(feature = "client")]
+        let is_recorded = self.recorder.is_some();
+        #[cfg(not(feature = "client"))]
+        let is_recorded = false;
+        self.tap || is_recorded
+    }
+
     /// The default, under the client's own name and version.
     #[must_use]
     pub fn new(client_name: impl Into<String>, client_version: impl Into<String>) -> Self {
@@ -60,6 +93,69 @@ impl Config {
             client_version: client_version.into(),
             ..Self::default()
         }
+    }
+}
+
+/// When a server that died is replaced by another.
+///
+/// Nothing is restarted behind the caller's back: the next call that needs a server starts one. What was lost stays lost: each
+/// call and turn that the server may have taken ends with its error. A turn alone whose start the server had certainly not
+/// taken is started again, once, on the new server, after its thread was resumed there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RestartPolicy {
+    /// How many restarts there may be within [`window`](Self::window). Past that, calls fail with the end of the last server.
+    pub max_restarts: usize,
+    /// The time over which restarts are counted.
+    pub window: Duration,
+    /// How long the second restart within the window waits. The first does not wait, and each further one twice as long
+    /// as the one before.
+    pub backoff: Duration,
+    /// The longest that a restart waits.
+    pub max_backoff: Duration,
+}
+
+impl RestartPolicy {
+    /// Three restarts a minute, the second after 250 ms, none after more than 5 s.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            max_restarts: 3,
+            window: Duration::from_secs(60),
+            backoff: Duration::from_millis(250),
+            max_backoff: Duration::from_secs(5),
+        }
+    }
+
+    /// Sets how many restarts there may be within which time.
+    #[must_use]
+    pub const fn at_most(mut self, restarts: usize, window: Duration) -> Self {
+        self.max_restarts = restarts;
+        self.window = window;
+        self
+    }
+
+    /// Sets how long the second restart waits, and how long any of them waits at most.
+    #[must_use]
+    pub const fn backoff(mut self, backoff: Duration, at_most: Duration) -> Self {
+        self.backoff = backoff;
+        self.max_backoff = at_most;
+        self
+    }
+
+    /// How long a restart waits that comes after so many within the window.
+    #[must_use]
+    pub fn delay(&self, restarts: usize) -> Duration {
+        let Some(doublings) = restarts.checked_sub(1) else { return Duration::ZERO };
+        let factor =
+            u32::try_from(doublings).ok().and_then(|doublings| 2_u32.checked_pow(doublings)).unwrap_or(u32::MAX);
+        self.backoff.saturating_mul(factor).min(self.max_backoff)
+    }
+}
+
+impl Default for RestartPolicy {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -83,12 +179,27 @@ pub struct Limits {
     /// a gap says how much. The beginnings and ends of items and turns, token counts, errors and refusals are always kept:
     /// they are bounded by what the agent does.
     pub max_unread_bytes: usize,
+    /// Of how many threads the settings are remembered that the server told. The one used least recently is forgotten first;
+    /// its sandbox has to be told again (by resuming the thread) before a turn of it can have another.
+    pub max_thread_settings: usize,
+    /// How many starts may wait for one thread (`WhenBusy::Queue`).
+    pub max_queued_turns: usize,
+    /// Of how many threads it is known whether they are busy, and what they have used. Of more than that nothing is known:
+    /// a start there is sent whatever runs.
+    pub max_watched_threads: usize,
+    /// How many turns that were not started here may wait to be taken by one reader of a thread's turns.
+    pub max_unclaimed_turns: usize,
+    /// How many requests of the server may be open at once, and how many that were answered are remembered until the server
+    /// says that they are settled. Past that, they are refused. `max_unread_bytes` bounds their bytes.
+    pub max_asks: usize,
     /// Of how many threads of sub-agents it is remembered whose they are. Past that, the oldest is forgotten.
     pub max_known_children: usize,
     /// How many diagnostics are remembered.
     pub max_diagnostics: usize,
     /// How many bytes of answers may wait for a server that does not read. Past that, the connection ends.
     pub max_unsent_bytes: usize,
+    /// How many bytes of records may wait to be taken, when there is a tap. Past that records are lost, and counted.
+    pub max_tap_bytes: usize,
 }
 
 impl Default for Limits {
@@ -100,17 +211,29 @@ impl Default for Limits {
             max_parked_events: 4096,
             merge_after: Some(64),
             max_unread_bytes: 64 * 1024 * 1024,
+            max_thread_settings: 4096,
+            max_queued_turns: 64,
+            max_watched_threads: 16 * 1024,
+            max_unclaimed_turns: 64,
+            max_asks: 256,
             max_known_children: 4096,
             max_diagnostics: 64,
             max_unsent_bytes: 64 * 1024 * 1024,
+            max_tap_bytes: 64 * 1024 * 1024,
         }
     }
 }
 
 /// Bounds of time. Every one is finite, except that a turn runs as long as it runs unless the caller sets a deadline.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timeouts {
+    /// From a request of the server to its answer, where it is a person's or a tool's to give. Past that, it is refused.
+    pub ask: Duration,
+    /// From the server's request for an attestation to the answer. Servers go on without it after a tenth of a second.
+    pub attestation: Duration,
+    /// From the server's request for new tokens, or for the time, to the answer. Servers wait ten seconds.
+    pub token_refresh: Duration,
     /// From the start of the connection to the answer to `initialize`.
     pub initialize: Duration,
     /// From the call to the answer. Starting a hundred threads at once takes seconds, so this is generous.
@@ -131,6 +254,9 @@ pub struct Timeouts {
 impl Default for Timeouts {
     fn default() -> Self {
         Self {
+            ask: Duration::from_secs(24 * 3600),
+            attestation: Duration::from_secs(1),
+            token_refresh: Duration::from_secs(9),
             initialize: Duration::from_secs(30),
             call: Duration::from_secs(120),
             reply: Duration::from_secs(60),

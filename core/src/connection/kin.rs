@@ -16,7 +16,7 @@
 
 use super::{Connection, Event, Scope};
 use crate::{
-    envelope::Keys,
+    envelope::{JsonText, Keys},
     id::{ThreadId, TurnId},
     protocol::{
         self, CollabAgentTool, ItemCompletedNotification, SessionSource, SubAgentActivityKind, SubAgentSource,
@@ -148,7 +148,7 @@ impl Connection {
 
 impl Connection {
     /// Looks for what a notification says about whose child a thread is.
-    pub(super) fn note_kin(&mut self, method: &str, params: Option<&RawValue>, keys: &Keys<'_>) {
+    pub(super) fn note_kin(&mut self, method: &str, params: Option<JsonText<'_>>, keys: &Keys<'_>) {
         let (Some(params), Some(thread)) = (params, keys.thread()) else { return };
         match method {
             "item/completed" | "item/started" => self.note_kin_in_item(thread, params),
@@ -165,9 +165,9 @@ impl Connection {
         }
     }
 
-    fn note_kin_in_item(&mut self, thread: &str, params: &RawValue) {
+    fn note_kin_in_item(&mut self, thread: &str, params: JsonText<'_>) {
         // Nearly all items are others, and are not to be read for this.
-        let text = params.get().as_bytes();
+        let text = params.as_bytes();
         let is_about = |word: &[u8]| memchr::memmem::find(text, word).is_some();
         if !is_about(b"\"subAgentActivity\"") && !is_about(b"\"collabAgentToolCall\"") {
             return;
@@ -188,7 +188,7 @@ impl Connection {
         }
     }
 
-    fn note_kin_in_thread(&mut self, params: &RawValue) {
+    fn note_kin_in_thread(&mut self, params: JsonText<'_>) {
         // Read one by one, so that no other member of a thread that does not fit its type is in the way.
         #[derive(Deserialize)]
         struct Started<'a> {
@@ -220,7 +220,7 @@ impl Connection {
         let ours = self.turns.values().find(|ours| ours.id.as_ref().is_some_and(|id| id == turn));
         let others = || {
             let runs = |running: &Option<TurnId>| running.as_ref().is_some_and(|id| id == turn);
-            self.threads.iter().find(|(_, entry)| runs(&entry.running)).map(|(thread, _)| thread.clone())
+            self.watched.iter().find(|(_, watched)| runs(&watched.running)).map(|(thread, _)| thread.clone())
         };
         ours.map(|turn| turn.thread.clone()).or_else(others)
     }
@@ -277,7 +277,7 @@ impl Connection {
 
     pub(super) fn prune_scope(&mut self, scope: &Scope) {
         match scope {
-            Scope::Thread(thread) => self.prune_thread(thread.as_str()),
+            Scope::Thread(thread) | Scope::Turns(thread) => self.prune_thread(thread.as_str()),
             Scope::Tree(_) => self.kin.prune(),
             Scope::Connection | Scope::Turn(_) => {}
         }

@@ -6,7 +6,9 @@ use crate::{
     json::Json,
     launch::ExitReport,
     protocol::{ClientInfo, Initialize, InitializeCapabilities, InitializeResponse},
+    record::Step,
     time::Time,
+    turn::DiagnosticKind,
 };
 use alloc::{boxed::Box, string::String};
 use core::time::Duration;
@@ -27,7 +29,43 @@ pub struct ServerInfo {
     pub platform_os: String,
 }
 
+/// Whether a server's version is one that turnwire was tried with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Tried {
+    /// Newer than the newest. It probably works: what is new is passed through as it comes.
+    Newer,
+    /// Older than the oldest. What it lacks is refused.
+    Older,
+    /// Not known: the server does not say its version, or not as three numbers.
+    Unknown,
+    /// Within the range.
+    Yes,
+}
+
 impl ServerInfo {
+    /// The oldest version that turnwire was tried with.
+    pub const OLDEST_TRIED: &str = "0.133.0";
+    /// The newest version that turnwire was tried with, whatever its third number; the types are made from it.
+    pub const NEWEST_TRIED: &str = "0.163.0";
+
+    /// Whether its version lies between [`OLDEST_TRIED`](Self::OLDEST_TRIED) and [`NEWEST_TRIED`](Self::NEWEST_TRIED). If
+    /// not, there is a diagnostic too.
+    #[must_use]
+    pub fn tried(&self) -> Tried {
+        let parse = super::needs::Version::parse;
+        let (Some(version), Some(oldest), Some(newest)) =
+            (self.version.as_deref().and_then(parse), parse(Self::OLDEST_TRIED), parse(Self::NEWEST_TRIED))
+        else {
+            return Tried::Unknown;
+        };
+        match version {
+            version if version < oldest => Tried::Older,
+            version if version.minor() > newest.minor() => Tried::Newer,
+            _ => Tried::Yes,
+        }
+    }
+
     fn new(response: InitializeResponse) -> Self {
         let version = response.user_agent.split_once('/').map(|(_, rest)| rest.split(' ').next().unwrap_or(rest));
         Self {
@@ -47,6 +85,8 @@ pub(super) enum Link {
     Closed(Disconnect),
     /// The handshake is on its way.
     Connecting,
+    /// There is no server yet, and nobody has asked for one. What is asked of it waits.
+    Idle,
     /// Ending: nothing is sent any more, and what is still missing is waited for until then.
     Draining(Box<Draining>),
     /// In use.
@@ -74,7 +114,7 @@ impl Link {
         match self {
             Self::Closed(cause) => Some(cause.clone()),
             Self::Draining(draining) => Some(Disconnect::new(draining.reason.clone(), draining.exit.clone())),
-            Self::Connecting | Self::Ready => None,
+            Self::Connecting | Self::Idle | Self::Ready => None,
         }
     }
 
@@ -100,6 +140,7 @@ impl Connection {
         if self.link.is_over() {
             return;
         }
+        self.tap(now, || Step::Close { within });
         self.drain(now, DisconnectReason::ClosedByCaller);
         if let Link::Draining(draining) = &mut self.link {
             draining.until = now + within;
@@ -112,11 +153,74 @@ impl Connection {
         }
     }
 
+    /// Begins the handshake of a connection that was made [without a server](Self::unstarted), at `now`: a moment that may
+    /// lie ahead. Whoever calls this sees to it that there is a server, or says why there is none
+    /// ([`handle_launch_failure`](Self::handle_launch_failure)).
+    pub fn begin(&mut self, now: Time) {
+        if matches!(self.link, Link::Idle) {
+            self.link = Link::Connecting;
+            // Until it is known what was started: who closes now waits for the launch to be called off.
+            self.config.expects_exit = true;
+            self.initialize(now);
+        }
+    }
+
+    /// Takes that there is a transport now, and whether a process stands behind it.
+    pub fn handle_launched(&mut self, expects_exit: bool) {
+        self.config.expects_exit = expects_exit;
+        if self.link.is_over() && !expects_exit {
+            self.finish_link();
+        }
+    }
+
+    /// Takes that no server came of the launch. Everything that waits ends at once.
+    pub fn handle_launch_failure(&mut self, now: Time, reason: DisconnectReason) {
+        self.drain(now, reason);
+        self.finish_link();
+    }
+
+    /// Takes that a connection of a later generation stands in for this one, which is over. Handles that still point here
+    /// are told so.
+    pub fn handle_superseded(&mut self, handle: u64, current: u64) {
+        self.superseded = Some((handle, current));
+    }
+
+    /// Whether there is no server yet ([`begin`](Self::begin) was not called) and something waits for one.
+    #[must_use]
+    pub fn wants_begin(&self) -> bool {
+        let has_work = self.requests.queued() > 0 || !self.answers.is_empty() || self.alarms.next_due().is_some();
+        matches!(self.link, Link::Idle) && has_work
+    }
+
+    /// Whether there is no server yet.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        matches!(self.link, Link::Idle)
+    }
+
+    /// Why the connection is over or about to be, as far as is known.
+    #[must_use]
+    pub fn ending(&self) -> Option<Disconnect> {
+        self.link.cause()
+    }
+
+    /// What is to be said to whoever still calls; `None` while calls can be made.
+    pub(super) fn refusal(&self) -> Option<Fault> {
+        let cause = self.link.cause()?;
+        Some(match self.superseded {
+            Some((handle, current)) => Fault::Stale { handle, current, cause },
+            None => Fault::Disconnected { delivery: Delivery::NotSent, cause },
+        })
+    }
+
     pub(super) fn initialize(&mut self, now: Time) {
         let config = &self.config;
         let mut client_info = ClientInfo::new(config.client_name.clone(), config.client_version.clone());
         client_info.title = config.client_title.clone();
         let mut capabilities = InitializeCapabilities::new().experimental_api(config.experimental_api);
+        if config.request_attestation {
+            capabilities = capabilities.request_attestation(true);
+        }
         if !config.opt_out_notifications.is_empty() {
             capabilities = capabilities.opt_out_notification_methods(config.opt_out_notifications.clone());
         }
@@ -139,6 +243,8 @@ impl Connection {
                         return;
                     }
                     self.link = Link::Ready;
+                    self.handshake_took = self.opened.map(|opened| now.since(opened));
+                    self.look_at_server();
                     self.refuse_what_is_too_new(now);
                     self.push_answer(br#"{"method":"initialized"}"#.to_vec());
                     self.events.push_back(Event::Ready);
@@ -160,6 +266,30 @@ impl Connection {
         }
     }
 
+    /// Reports what is odd about a server that has just said what it is.
+    fn look_at_server(&mut self) {
+        let Some(server) = &self.server else { return };
+        let version = (server.tried() != Tried::Yes).then(|| {
+            let version = server.version.as_deref().unwrap_or("unknown");
+            let (oldest, newest) = (ServerInfo::OLDEST_TRIED, ServerInfo::NEWEST_TRIED);
+            alloc::format!("the server's version is {version}; turnwire was tried with {oldest} to {newest}")
+        });
+        let home = self.config.expected_home.as_deref().filter(|home| *home != server.codex_home);
+        let home =
+            home.map(|home| alloc::format!("the server's home is {}, and {home} was asked for", server.codex_home));
+        let said = [(DiagnosticKind::UntriedVersion, version), (DiagnosticKind::OtherHome, home)];
+        for (kind, text) in said {
+            if let Some(text) = text {
+                self.diagnose(kind, text.as_bytes(), text.len() as u64);
+            }
+        }
+    }
+
+    /// Takes the home that the server is expected to report.
+    pub fn expect_home(&mut self, home: String) {
+        self.config.expected_home = Some(home);
+    }
+
     /// Begins to end, unless that has begun: the first reason stays.
     pub(super) fn drain(&mut self, now: Time, reason: DisconnectReason) {
         if self.link.is_over() {
@@ -175,6 +305,7 @@ impl Connection {
         }));
         self.answers.clear();
         self.answers_bytes = 0;
+        self.ring_alarms(Time::MAX);
     }
 
     pub(super) fn note_eof(&mut self) {
@@ -194,7 +325,7 @@ impl Connection {
     pub(super) fn note_evidence(&mut self, report: ExitReport) {
         match &mut self.link {
             Link::Draining(draining) => draining.evidence = Some(report),
-            Link::Connecting | Link::Ready => self.evidence = Some(report),
+            Link::Connecting | Link::Idle | Link::Ready => self.evidence = Some(report),
             Link::Closed(_) => {}
         }
     }
@@ -231,11 +362,15 @@ impl Connection {
         self.threads.retain(|_, entry| {
             // Its consumers were told above, in the order of the subscriptions.
             entry.log.finish(|_| {});
-            entry.in_doubt = false;
+            entry.turns_log.finish(|_| {});
             !entry.is_idle()
         });
+        self.watched.clear();
+        self.ends.clear();
+        self.freed.clear();
         self.time_wanted.clear();
         self.unchecked.clear();
+        self.strays = super::follow::Strays::default();
         self.events.push_back(Event::Closed);
     }
 
@@ -244,13 +379,8 @@ impl Connection {
             let delivery = self.requests.delivery(key);
             self.settle_request(now, key, Err(Fault::Disconnected { delivery, cause: cause.clone() }));
         }
+        self.lose_asks(cause);
+        self.lose_logins(cause);
         self.lose_turns(cause);
-    }
-}
-
-impl Fault {
-    /// The fault of a call that came after the end.
-    pub(crate) fn disconnected_before(cause: Disconnect) -> Self {
-        Self::Disconnected { delivery: Delivery::NotSent, cause }
     }
 }

@@ -40,26 +40,41 @@
 //! assert!(models.data.is_empty());
 //! ```
 
+mod alarms;
+mod asks;
 mod config;
+mod follow;
 mod kin;
 mod link;
+mod logins;
 mod needs;
+mod propagation;
 mod refusals;
 mod requests;
 mod routing;
+mod settings;
+mod tap;
 mod turns;
+mod watch;
 
-pub use config::{Config, Limits, Timeouts};
-pub use link::ServerInfo;
+pub use crate::turn::TurnOptions;
+pub use alarms::AlarmKey;
+pub use asks::{AnswerError, AskEnd, AskKind, Asked, ListenFor, ListenerKey, NextAsk};
+pub use config::{Config, Limits, RestartPolicy, Timeouts};
+pub use link::{ServerInfo, Tried};
+pub use logins::{LoginEnd, LoginKey};
 pub use needs::Prepared;
+pub use propagation::TraceContext;
 pub use requests::RequestKey;
 pub use routing::Scope;
-pub use turns::TurnOptions;
+pub use settings::KnownSettings;
 #[cfg(feature = "client")]
-pub(crate) use turns::steered;
+pub(crate) use turns::{other_turn, steered};
+pub use watch::Running;
 
+use crate::record::Step;
 use crate::{
-    envelope::{Envelope, Keys, Message, NotAMessage, RpcId},
+    envelope::{Envelope, Keys, Message, NotAMessage, Reader, RpcId},
     error::{CallError, Disconnect, DisconnectReason, Fault, RpcError},
     frame::{Frame, Framer},
     json::Json,
@@ -70,6 +85,7 @@ use crate::{
 };
 use alloc::{
     borrow::Cow,
+    boxed::Box,
     collections::{BTreeMap, BTreeSet, VecDeque},
     string::String,
     vec::Vec,
@@ -81,6 +97,7 @@ use requests::{Answered, Lane, Purpose, Requests};
 use routing::ThreadEntry;
 use serde::Serialize;
 use turns::TurnTimer;
+use watch::{EndOfOther, Watched};
 
 /// How many bytes one `poll_transmit` gathers before it says that it is enough for now.
 const TRANSMIT_CHUNK: usize = 64 * 1024;
@@ -125,8 +142,16 @@ pub struct ServerRequestKey(u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
+    /// The alarm rang, or the connection is over.
+    Alarm(AlarmKey),
+    /// A request of the server can be fetched with [`Connection::next_ask`], or no more will come.
+    Asked(ListenerKey),
+    /// A request of the server is over.
+    AskEnded(ServerRequestKey),
     /// The connection is over, and everything that waited has its outcome. The last event.
     Closed,
+    /// A login that is waited for ended.
+    Login(LoginKey),
     /// The subscription has something to read, or its end.
     Readable(SubscriptionKey),
     /// The handshake succeeded.
@@ -153,8 +178,14 @@ pub struct Timeout {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum TimeoutReason {
+    /// An alarm of the application.
+    Alarm,
+    /// A request of the server that was not answered.
+    Ask,
     /// The connection ends, whatever is still missing.
     Drain,
+    /// A login that is waited for.
+    Login,
     /// A request, the handshake included.
     Request,
     /// A turn, or the interrupt of one.
@@ -183,12 +214,26 @@ pub struct Counters {
     pub unknown_responses: u64,
     /// Requests of the server that were refused.
     pub refused: u64,
+    /// Requests of the server that came again.
+    pub replayed: u64,
+    /// Handlers of the application that failed or panicked.
+    pub handlers_failed: u64,
     /// Deltas that were merged into the one before.
     pub merged: u64,
     /// Deltas that were left out.
     pub left_out: u64,
+    /// Records of the tap that found no room.
+    pub tap_lost: u64,
+    /// Requests of the server that are open now, or over and still held.
+    pub asks: usize,
+    /// Logins that are waited for now.
+    pub logins: usize,
     /// Requests in the table now.
     pub requests: usize,
+    /// Those of them that were sent and are not answered.
+    pub pending: usize,
+    /// Those of them that wait to be sent.
+    pub queued: usize,
     /// Turns in the table now.
     pub turns: usize,
     /// Threads in the table now.
@@ -203,8 +248,12 @@ pub struct Counters {
 pub struct Connection {
     config: Config,
     link: Link,
+    /// The generation of this connection and the one that stands in for it. Set only when it is over.
+    superseded: Option<(u64, u64)>,
     server: Option<ServerInfo>,
     framer: Framer,
+    /// Set but while it reads.
+    reader: Option<Box<Reader>>,
     requests: Requests,
     /// Whole lines that go before any request: `initialized` and the answers to the server's requests.
     answers: VecDeque<Vec<u8>>,
@@ -215,6 +264,12 @@ pub struct Connection {
     turn_timers: BTreeSet<(Time, TurnKey, TurnTimer)>,
     /// The threads with a turn that is not over, or with a subscription.
     threads: HashMap<crate::id::ThreadId, ThreadEntry>,
+    /// What is known of threads as such. Length <= `Limits::max_watched_threads`.
+    watched: HashMap<crate::id::ThreadId, Watched>,
+    /// Threads that were busy, and have starts that wait for them. Empty between calls.
+    freed: Vec<crate::id::ThreadId>,
+    /// The last ends of turns that were nobody's here. Bounded by `watch::REMEMBERED_ENDS`.
+    ends: VecDeque<EndOfOther>,
     subscriptions: BTreeMap<SubscriptionKey, Scope>,
     next_subscription: u64,
     /// What belongs to no thread that anybody here has to do with.
@@ -227,9 +282,30 @@ pub struct Connection {
     /// Requests of the server that wait for the time of day.
     time_wanted: BTreeMap<ServerRequestKey, RpcId>,
     next_server_request: u64,
+    alarms: alarms::Alarms,
+    /// What is to be done with the answers to certain requests beside handing them out.
+    afters: BTreeMap<RequestKey, follow::After>,
+    /// The turns that a resumed thread was found running, until they are fetched with the answer.
+    attached: BTreeMap<RequestKey, (TurnKey, SubscriptionKey)>,
+    /// Reviews on threads of their own whose start is not answered, and what came meanwhile for threads that nobody here
+    /// has to do with: one of them may be theirs.
+    strays: follow::Strays,
+    /// What the server told of the settings of threads, and whose sandbox is to be restored.
+    settings: settings::Settings,
+    /// The requests of the server that the application answers.
+    asks: asks::Asks,
+    logins: logins::Logins,
     events: VecDeque<Event>,
     diagnostics: VecDeque<Diagnostic>,
     counters: Counters,
+    /// Set if and only if what is said and heard is to be kept.
+    tap: Option<Box<tap::Tap>>,
+    /// When the first line, which is `initialize`, was handed over.
+    opened: Option<Time>,
+    /// From there to its answer.
+    handshake_took: Option<core::time::Duration>,
+    /// How many diagnostics there were.
+    diagnosed: u64,
 }
 
 impl fmt::Debug for Connection {
@@ -246,9 +322,19 @@ impl Connection {
     /// A connection that begins with its handshake.
     #[must_use]
     pub fn new(now: Time, config: Config) -> Self {
-        let mut connection = Self {
+        let mut connection = Self { link: Link::Connecting, ..Self::unstarted(config) };
+        connection.initialize(now);
+        connection
+    }
+
+    /// A connection without a server yet. What is asked of it waits until somebody [begins](Self::begin) it.
+    #[must_use]
+    pub fn unstarted(config: Config) -> Self {
+        Self {
             framer: Framer::new(config.limits.max_line),
-            link: Link::Connecting,
+            reader: None,
+            link: Link::Idle,
+            superseded: None,
             server: None,
             requests: Requests::new(),
             answers: VecDeque::new(),
@@ -257,6 +343,9 @@ impl Connection {
             next_turn: 1,
             turn_timers: BTreeSet::new(),
             threads: HashMap::new(),
+            watched: HashMap::new(),
+            freed: Vec::new(),
+            ends: VecDeque::new(),
             subscriptions: BTreeMap::new(),
             next_subscription: 1,
             log: EventLog::default(),
@@ -265,13 +354,22 @@ impl Connection {
             evidence: None,
             time_wanted: BTreeMap::new(),
             next_server_request: 1,
+            alarms: alarms::Alarms::default(),
+            afters: BTreeMap::new(),
+            attached: BTreeMap::new(),
+            strays: follow::Strays::default(),
+            settings: settings::Settings::default(),
+            asks: asks::Asks::default(),
+            logins: logins::Logins::default(),
             events: VecDeque::new(),
             diagnostics: VecDeque::new(),
             counters: Counters::default(),
+            tap: config.wants_tap().then(|| tap::Tap::new(config.limits.max_tap_bytes)),
+            opened: None,
+            handshake_took: None,
+            diagnosed: 0,
             config,
-        };
-        connection.initialize(now);
-        connection
+        }
     }
 
     /// Takes bytes that the server wrote, cut anywhere.
@@ -280,7 +378,12 @@ impl Connection {
         // The framer lends out its lines, so it stands apart while they are handled.
         let mut framer = core::mem::replace(&mut self.framer, Framer::new(0));
         while let Some(frame) = framer.next_frame(&mut bytes) {
+            self.tap_frame(now, &frame);
             self.handle_frame(now, frame);
+            if self.has_restores() {
+                self.send_restores(now);
+            }
+            self.start_queued(now);
             if self.answers_bytes > self.config.limits.max_unsent_bytes {
                 let waiting = self.answers_bytes;
                 let reason = alloc::format!("it asks and does not read: {waiting} bytes of answers wait for it");
@@ -294,26 +397,31 @@ impl Connection {
     pub fn handle_eof(&mut self, now: Time) {
         let mut framer = core::mem::replace(&mut self.framer, Framer::new(0));
         if let Some(frame) = framer.finish() {
+            self.tap_frame(now, &frame);
             self.handle_frame(now, frame);
         }
+        self.tap(now, || Step::Eof);
         self.drain(now, DisconnectReason::Eof);
         self.note_eof();
     }
 
     /// Takes the end of the server's process. Output that is still on its way is waited for, within bounds.
     pub fn handle_exit(&mut self, now: Time, report: ExitReport) {
+        self.tap(now, || Step::Exit(report.clone()));
         self.drain(now, DisconnectReason::Exited);
         self.note_exit(report);
     }
 
     /// Takes what is known of the server's process while its end is not: for errors that cannot wait for it.
     pub fn handle_evidence(&mut self, report: ExitReport) {
+        self.tap_untimed(|| Step::Evidence(report.clone()));
         self.note_evidence(report);
     }
 
     /// Takes the failure of the transport. [`DisconnectReason::DriverDropped`] ends everything at once; after any other
     /// failure the server's last words and its exit are waited for, within bounds.
     pub fn handle_disconnect(&mut self, now: Time, reason: DisconnectReason) {
+        self.tap(now, || Step::Disconnect(reason.clone()));
         let at_once = matches!(reason, DisconnectReason::DriverDropped);
         self.drain(now, reason);
         if at_once {
@@ -323,9 +431,13 @@ impl Connection {
 
     /// Takes that time has passed. Early calls do nothing.
     pub fn handle_timeout(&mut self, now: Time) {
+        if self.tap.is_some() && self.poll_timeout().is_some_and(|timeout| timeout.at <= now) {
+            self.tap(now, || Step::Timeout);
+        }
         while let Some((key, fault)) = self.requests.expire(now) {
             self.settle_request(now, key, Err(fault));
         }
+        self.start_queued(now);
         while let Some((at, key, timer)) = self.turn_timers.first().copied() {
             if at > now {
                 break;
@@ -333,7 +445,12 @@ impl Connection {
             self.turn_timers.remove(&(at, key, timer));
             self.handle_turn_timer(now, key, timer);
         }
+        self.send_restores(now);
+        self.start_queued(now);
+        self.expire_asks(now);
+        self.expire_logins(now);
         self.handle_link_timeout(now);
+        self.ring_alarms(now);
     }
 }
 
@@ -342,11 +459,13 @@ impl Connection {
     /// Appends bytes to be written to the server, some tens of kilobytes at a time, and says whether there were any.
     /// From then on they count as sent: whoever polls must write them, in order, or report the failure.
     pub fn poll_transmit(&mut self, now: Time, out: &mut Vec<u8>) -> bool {
+        self.send_restores(now);
         let before = out.len();
         while out.len() - before < TRANSMIT_CHUNK {
             if self.link.is_over() {
                 break;
             }
+            let start = out.len();
             // Before the handshake nothing goes out but `initialize`.
             let answer = if self.is_ready() { self.answers.pop_front() } else { None };
             if let Some(line) = answer {
@@ -355,6 +474,8 @@ impl Connection {
             } else if !self.requests.send_next(now, self.window(), self.urgent_window(), out) {
                 break;
             }
+            self.opened.get_or_insert(now);
+            self.tap_sent(now, out, start);
         }
         out.len() > before
     }
@@ -362,7 +483,7 @@ impl Connection {
     /// Whether [`poll_transmit`](Self::poll_transmit) would yield anything.
     #[must_use]
     pub fn has_transmit(&self) -> bool {
-        let has_answer = self.is_ready() && !self.answers.is_empty();
+        let has_answer = self.is_ready() && (!self.answers.is_empty() || self.has_restores());
         !self.link.is_over() && (has_answer || self.requests.has_next(self.window(), self.urgent_window()))
     }
 
@@ -378,7 +499,11 @@ impl Connection {
         let request = self.requests.next_due().map(|at| (at, TimeoutReason::Request));
         let turn = self.turn_timers.first().map(|(at, ..)| (*at, TimeoutReason::Turn));
         let drain = self.link.drains_until().map(|at| (at, TimeoutReason::Drain));
-        [request, turn, drain].into_iter().flatten().min().map(|(at, reason)| Timeout { at, reason })
+        let alarm = self.alarms.next_due().map(|at| (at, TimeoutReason::Alarm));
+        let ask = self.next_ask_due().map(|at| (at, TimeoutReason::Ask));
+        let login = self.next_login_due().map(|at| (at, TimeoutReason::Login));
+        let all = [request, turn, drain, ask, login, alarm];
+        all.into_iter().flatten().min().map(|(at, reason)| Timeout { at, reason })
     }
 
     /// The next edge.
@@ -429,8 +554,8 @@ impl Connection {
             method: &'a str,
             params: &'a P,
         }
-        if let Some(cause) = self.link.cause() {
-            return Err(CallError::new(String::from(method), Fault::disconnected_before(cause)));
+        if let Some(fault) = self.refusal() {
+            return Err(CallError::new(String::from(method), fault));
         }
         let line = serde_json::to_vec(&Line { method, params });
         let line =
@@ -458,13 +583,14 @@ impl Connection {
 
     /// Gives a request up because nobody waits any more. If it was not sent, it never is.
     pub fn abandon(&mut self, key: RequestKey) {
+        self.tap_untimed(|| Step::Abandon { request: key.0 });
         self.requests.abandon(key);
+        self.forget_after(key);
     }
 
     /// Listens to a turn, a thread or the connection from now on.
     pub fn subscribe(&mut self, scope: Scope) -> SubscriptionKey {
-        let key = SubscriptionKey(self.next_subscription);
-        self.next_subscription += 1;
+        let key = self.new_subscription_key();
         if let Some(log) = self.log_of(&scope, true) {
             log.subscribe(key);
             self.subscriptions.insert(key, scope);
@@ -472,12 +598,26 @@ impl Connection {
         key
     }
 
+    fn new_subscription_key(&mut self) -> SubscriptionKey {
+        let key = SubscriptionKey(self.next_subscription);
+        self.next_subscription += 1;
+        key
+    }
+
     /// Stops listening, and forgets what was not read.
     pub fn unsubscribe(&mut self, key: SubscriptionKey) {
         let Some(scope) = self.subscriptions.remove(&key) else { return };
+        let mut offered = Vec::new();
+        self.leave_asks(key);
         if let Some(log) = self.log_of(&scope, false) {
+            if let Scope::Turns(_) = scope {
+                while let Next::Event(event) = log.next(key) {
+                    offered.extend(if let RawEvent::Turn(turn) = event { Some(turn) } else { None });
+                }
+            }
             log.unsubscribe(key);
         }
+        self.drop_offers(offered);
         self.prune_scope(&scope);
     }
 
@@ -488,6 +628,24 @@ impl Connection {
             Some(log) => log.next(key),
             None => Next::Finished,
         }
+    }
+
+    /// Takes the events of a subscription that wait, in their order, and appends them to `into`: all of them, unless they
+    /// are many. Says whether there will be no more; until then an edge says when there are.
+    ///
+    /// If `into` is empty it may change places with the queue that it is filled from. So one who takes everything each
+    /// time does best to hand in the same queue again.
+    pub fn take_events(&mut self, key: SubscriptionKey, into: &mut VecDeque<RawEvent>) -> bool {
+        let log = match self.subscriptions.get(&key) {
+            None => None,
+            // Most are of turns, and to find those needs no copy of the scope.
+            Some(Scope::Turn(turn)) => self.turns.get_mut(turn).map(|turn| &mut turn.log),
+            Some(scope) => {
+                let scope = scope.clone();
+                self.log_of(&scope, false)
+            }
+        };
+        log.is_none_or(|log| log.take(key, into))
     }
 
     /// Answers a request for the time of day, in Unix seconds.
@@ -529,13 +687,36 @@ impl Connection {
         let turns: usize = self.turns.values().map(Turn::unread_bytes).sum();
         let threads: usize = self.threads.values().map(|entry| entry.log.bytes()).sum();
         Counters {
+            asks: self.open_asks(),
+            logins: self.open_logins(),
             requests: self.requests.len(),
+            pending: self.requests.pending(),
+            queued: self.requests.queued(),
+            tap_lost: self.tap.as_ref().map_or(0, |tap| tap.lost()),
             turns: self.turns.len(),
             threads: self.threads.len(),
             subscriptions: self.subscriptions.len(),
             unread_bytes: self.log.bytes() + self.kin.bytes() + turns + threads,
             ..self.counters
         }
+    }
+
+    /// From handing `initialize` over to its answer; `None` before the handshake is done.
+    #[must_use]
+    pub fn handshake_took(&self) -> Option<core::time::Duration> {
+        self.handshake_took
+    }
+
+    /// How many diagnostics there were, those that are not remembered any more included.
+    #[must_use]
+    pub fn diagnosed(&self) -> u64 {
+        self.diagnosed
+    }
+
+    /// The method of a request that was not fetched yet.
+    #[must_use]
+    pub fn method_of(&self, key: RequestKey) -> Option<Cow<'static, str>> {
+        self.requests.method_of(key)
     }
 
     /// The last diagnostics, oldest first; see [`Limits::max_diagnostics`].
@@ -565,7 +746,7 @@ impl Connection {
                 self.diagnose(DiagnosticKind::Oversized, head, length);
                 if let Some((method, id)) = Envelope::request_in_head(head) {
                     // Silence would stall its turn for ever.
-                    self.handle_server_request(id, method, None, &Keys::default());
+                    self.handle_server_request(now, id, method, None, &Keys::default());
                 }
                 if let Some(RpcId::Integer(id)) = Envelope::response_id_in_head(head) {
                     let limit = self.config.limits.max_line;
@@ -576,13 +757,15 @@ impl Connection {
     }
 
     fn handle_line(&mut self, now: Time, line: &[u8], if_malformed: DiagnosticKind) {
-        match Envelope::parse(line) {
+        // It lends out what it reads, so it stands apart meanwhile.
+        let mut reader = self.reader.take().unwrap_or_default();
+        match reader.parse(line) {
             Ok(Envelope { message, emitted_at_ms }) => match message {
                 Message::Notification { method, params, keys } => {
                     self.handle_notification(now, line, &method, params, &keys, emitted_at_ms);
                 }
                 Message::Request { id, method, params, keys } => {
-                    self.handle_server_request(id, &method, params, &keys);
+                    self.handle_server_request(now, id, &method, params, &keys);
                 }
                 Message::Success { id: RpcId::Integer(id), result } => {
                     self.handle_response(now, id, Ok(result.into()), line);
@@ -611,10 +794,13 @@ impl Connection {
                 }
             }
         }
+        self.reader = Some(reader);
     }
 
     fn handle_response(&mut self, now: Time, id: i64, outcome: Result<Json, Fault>, line: &[u8]) {
         let key = RequestKey(u64::try_from(id).unwrap_or(0));
+        let outcome = self.note_answer(key, outcome);
+        self.handle_after(now, key, &outcome);
         let answered = self.requests.answer(key, outcome);
         let kind = match answered {
             Answered::Late => {
@@ -635,6 +821,7 @@ impl Connection {
     }
 
     fn settle_request(&mut self, now: Time, key: RequestKey, outcome: Result<Json, Fault>) {
+        self.afters.remove(&key);
         let answered = self.requests.settle(key, outcome);
         self.handle_answered(now, key, answered);
     }
@@ -655,6 +842,7 @@ impl Connection {
             Answered::Own(Purpose::Interrupt(turn), method, outcome) => {
                 self.handle_interrupted(now, turn, outcome.map_err(|fault| CallError::new(method, fault)));
             }
+            Answered::Own(Purpose::RestoreSandbox, _, outcome) => self.handle_restored(key, &outcome),
             Answered::Own(Purpose::Call | Purpose::Abandoned, ..)
             | Answered::Ready
             | Answered::Duplicate
@@ -670,19 +858,23 @@ impl Connection {
         purpose: Purpose,
         lane: Lane,
     ) -> Result<RequestKey, CallError> {
-        if let Some(cause) = self.link.cause() {
-            return Err(CallError::new(request.method, Fault::disconnected_before(cause)));
+        if let Some(fault) = self.refusal() {
+            return Err(CallError::new(request.method, fault));
         }
         self.check(&request)?;
         let limit = self.config.limits.max_queued_requests;
         if lane == Lane::Normal && self.requests.queued() >= limit {
             return Err(CallError::new(request.method, Fault::QueueFull { limit }));
         }
+        let note = if purpose == Purpose::Call { self.note_of_request(&mut request) } else { None };
         let (within, needs) = (self.within(), request.take_needs());
         let Prepared { method, params, .. } = request;
         let entered = self.requests.enter(now, method.clone(), &params, purpose, lane, within);
         let key = entered.map_err(|fault| CallError::new(method, fault))?;
         self.note_needs(key, needs);
+        if let Some(note) = note {
+            self.requests.keep_note(key, note);
+        }
         Ok(key)
     }
 
@@ -742,6 +934,7 @@ impl Connection {
     }
 
     fn diagnose(&mut self, kind: DiagnosticKind, line: &[u8], length: u64) {
+        self.diagnosed += 1;
         let head = String::from_utf8_lossy(line.get(..DIAGNOSTIC_HEAD.min(line.len())).unwrap_or_default());
         let diagnostic = Diagnostic { kind, head: head.into(), length };
         if self.diagnostics.len() >= self.config.limits.max_diagnostics {

@@ -58,12 +58,26 @@ impl Prepared {
         }
     }
 
+    /// Adds a member to the params, which are an object that has members and not this one.
+    pub(super) fn set_member(&mut self, name: &str, value: &Json) {
+        let Some(members) = self.params.as_str().trim_end().strip_suffix('}') else { return };
+        if let Ok(params) = Json::parse(&alloc::format!("{members},\"{name}\":{}}}", value.as_str())) {
+            self.params = params;
+        }
+    }
+
     pub(super) fn take_needs(&mut self) -> Vec<Need> {
         core::mem::take(&mut self.needs)
     }
 }
 
 impl Connection {
+    /// Whether the server is known to be of this version or a later one.
+    #[cfg(feature = "client")]
+    pub(crate) fn is_at_least(&self, since: &'static str) -> bool {
+        self.server.is_some() && self.unmet(&[Need { what: "", since }]).is_none()
+    }
+
     /// Checks what a request needs of a server that is known.
     pub(super) fn check(&self, request: &Prepared) -> Result<(), CallError> {
         let fault = match request.experimental {
@@ -90,6 +104,19 @@ impl Connection {
         }
     }
 
+    /// Whether the server takes what needs the experimental capability and at least this version, as far as is known.
+    #[cfg(feature = "client")]
+    pub(crate) fn takes_experimental(&self, what: &'static str, since: &'static str) -> bool {
+        self.config.experimental_api && self.is_ready() && self.unmet(&[Need { what, since }]).is_none()
+    }
+
+    /// Whether the server is older than this, or may be, since it does not say.
+    pub(crate) fn may_be_older_than(&self, since: &str) -> bool {
+        let reported = self.server.as_ref().and_then(|server| server.version.as_deref());
+        let version = self.config.assume_version.as_deref().or(reported).and_then(Version::parse);
+        version.is_none_or(|version| Version::parse(since).is_some_and(|since| version < since))
+    }
+
     fn unmet(&self, needs: &[Need]) -> Option<Fault> {
         let reported = self.server.as_ref().and_then(|server| server.version.as_deref());
         let actual = self.config.assume_version.as_deref().or(reported)?;
@@ -102,10 +129,16 @@ impl Connection {
 
 /// Three numbers. What comes after them, such as `-alpha.1`, does not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Version([u64; 3]);
+pub(super) struct Version([u64; 3]);
 
 impl Version {
-    fn parse(text: &str) -> Option<Self> {
+    /// The first two numbers.
+    pub(super) fn minor(self) -> (u64, u64) {
+        let [major, minor, _] = self.0;
+        (major, minor)
+    }
+
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let core = text.split(['-', '+']).next()?;
         let mut parts = core.split('.');
         let mut next = || parts.next()?.parse::<u64>().ok();

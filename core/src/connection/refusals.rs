@@ -3,7 +3,10 @@
 //! Silence would stall the turn for ever, "method not found" is no refusal where the server expects a decision, and
 //! nothing is ever granted that the application did not grant. So each method has its own safe answer.
 
-use crate::error::RpcError;
+use super::AskKind;
+use crate::{error::RpcError, json::Json};
+use alloc::{boxed::Box, string::String};
+use serde::Deserialize;
 
 /// The answer to a request that nobody wants to answer.
 #[derive(Debug)]
@@ -35,5 +38,33 @@ pub(crate) fn refusal(method: &str) -> Refusal {
         }
         "attestation/generate" => Refusal::Error(RpcError::new(-32603, "this client does not attest")),
         _ => Refusal::Error(RpcError::new(-32601, "method not found")),
+    }
+}
+
+/// The word for an answer that may be shown: a decision. What was told or typed is nobody else's business.
+pub(crate) fn decision(kind: AskKind, answer: Option<&Json>) -> Box<str> {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Answer {
+        decision: Option<Json>,
+        action: Option<String>,
+        success: Option<bool>,
+    }
+    let Some(answer) = answer else { return "error".into() };
+    if matches!(kind, AskKind::Attestation | AskKind::TokenRefresh | AskKind::UserInput | AskKind::Unknown) {
+        return "answered".into();
+    }
+    let Answer { decision, action, success } = answer.decode().unwrap_or_default();
+    if let Some(decision) = decision {
+        let text = decision.as_str();
+        // A decision is a word, or an object whose only member is named by it.
+        let word = text.split('"').nth(1).unwrap_or_default();
+        return word.into();
+    }
+    match (action, success) {
+        (Some(action), _) => action.into(),
+        (None, Some(true)) => "success".into(),
+        (None, Some(false)) => "failure".into(),
+        (None, None) => "answered".into(),
     }
 }

@@ -1,5 +1,7 @@
 //! The requests that are not done with: who asked, what was sent, until when, and what came back.
 
+use super::TraceContext;
+use super::settings::Note;
 use crate::{
     error::{Delivery, Fault},
     json::Json,
@@ -8,6 +10,7 @@ use crate::{
 };
 use alloc::{
     borrow::Cow,
+    boxed::Box,
     collections::{BTreeMap, BTreeSet, VecDeque},
     vec::Vec,
 };
@@ -32,6 +35,8 @@ pub(crate) enum Purpose {
     Initialize,
     /// The interrupt of a turn.
     Interrupt(TurnKey),
+    /// The taking back of a turn's sandbox.
+    RestoreSandbox,
     /// The start of a turn.
     StartTurn(TurnKey),
 }
@@ -64,6 +69,7 @@ struct Slot {
     /// When it is given up. Set if and only if it is not done; then `(due, key)` is in `timers`.
     due: Time,
     reply_within: Duration,
+    note: Option<Box<Note>>,
 }
 
 /// What an answer is for.
@@ -104,6 +110,8 @@ pub(crate) struct Requests {
     urgent_in_flight: usize,
     timers: BTreeSet<(Time, RequestKey)>,
     given_up: VecDeque<RequestKey>,
+    /// What requests carry that are given their params from now on.
+    pub(super) trace: Option<Box<TraceContext>>,
 }
 
 #[derive(Serialize)]
@@ -111,6 +119,8 @@ struct Line<'a, P: ?Sized> {
     id: u64,
     method: &'a str,
     params: &'a P,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace: Option<&'a TraceContext>,
 }
 
 impl Requests {
@@ -124,6 +134,7 @@ impl Requests {
             urgent_in_flight: 0,
             timers: BTreeSet::new(),
             given_up: VecDeque::new(),
+            trace: None,
         }
     }
 
@@ -159,7 +170,8 @@ impl Requests {
         self.next += 1;
         let due = now + within;
         self.timers.insert((due, key));
-        self.slots.insert(key, Slot { method, purpose, phase: Phase::Held, called: now, due, reply_within });
+        self.slots
+            .insert(key, Slot { method, purpose, phase: Phase::Held, called: now, due, reply_within, note: None });
         key
     }
 
@@ -174,8 +186,9 @@ impl Requests {
         if !matches!(slot.phase, Phase::Held) {
             return Ok(());
         }
-        let mut line = serde_json::to_vec(&Line { id: key.0, method: &slot.method, params })
-            .map_err(|error| Fault::Encode(alloc::format!("{error}")))?;
+        let mut line =
+            serde_json::to_vec(&Line { id: key.0, method: &slot.method, params, trace: self.trace.as_deref() })
+                .map_err(|error| Fault::Encode(alloc::format!("{error}")))?;
         end_line(&mut line);
         slot.phase = Phase::Queued { line, lane };
         match lane {
@@ -218,6 +231,21 @@ impl Requests {
     pub(crate) fn has_next(&self, normal: usize, urgent: usize) -> bool {
         let has_urgent = self.in_flight + self.urgent_in_flight < urgent && !self.urgent.is_empty();
         has_urgent || (self.in_flight < normal && !self.normal.is_empty())
+    }
+
+    /// Keeps what the answer is to be looked at with.
+    pub(super) fn keep_note(&mut self, key: RequestKey, note: Note) {
+        if let Some(slot) = self.slots.get_mut(&key) {
+            slot.note = Some(Box::new(note));
+        }
+    }
+
+    /// The method of a request of the application that was sent and is not answered, and the note that was kept.
+    pub(super) fn open_call(&self, key: RequestKey) -> Option<(&str, Option<&Note>)> {
+        let slot = self.slots.get(&key)?;
+        let is_open = matches!(slot.phase, Phase::Sent { .. });
+        let is_call = matches!(slot.purpose, Purpose::Call | Purpose::Abandoned);
+        (is_open && is_call).then(|| (&*slot.method, slot.note.as_deref()))
     }
 
     /// Takes an answer of the server.
@@ -320,6 +348,16 @@ impl Requests {
     /// Requests that wait to be sent.
     pub(crate) fn queued(&self) -> usize {
         self.normal.len() + self.urgent.len()
+    }
+
+    /// The method of a request in the table.
+    pub(crate) fn method_of(&self, key: RequestKey) -> Option<Cow<'static, str>> {
+        self.slots.get(&key).map(|slot| slot.method.clone())
+    }
+
+    /// Requests that were sent and are not answered.
+    pub(crate) fn pending(&self) -> usize {
+        self.in_flight + self.urgent_in_flight
     }
 
     /// All requests in the table.

@@ -4,20 +4,23 @@
 //! no thread, or to one that nobody here has to do with, goes to the connection. Events of a turn that the server has
 //! named before it answered our `turn/start` are parked with the thread until the answer comes.
 
-use super::{Connection, Counters, Event, Limits, ServerRequestKey, refusals};
+use super::{Connection, Counters, Event, Limits};
 use crate::{
-    envelope::{Keys, RpcId},
-    error::RpcError,
+    envelope::{JsonText, Keys},
     id::{ThreadId, TurnId},
     time::Time,
-    turn::{Delta, DeltaKind, EventLog, Policy, RawEvent, RawNotification, Refused, SubscriptionKey, TurnKey},
+    turn::{
+        Delta, DeltaKind, DeltaOrigin, EventLog, Origin, Policy, RawEvent, RawNotification, SubscriptionKey, TurnKey,
+    },
 };
-use alloc::{boxed::Box, collections::VecDeque, string::String};
+use alloc::{boxed::Box, collections::VecDeque, string::String, sync::Arc};
 use bytes::Bytes;
-use serde_json::value::RawValue;
 
 /// How many requests for the time of day may be open. Whoever drives the connection answers each at once.
-const MAX_TIME_WANTED: usize = 64;
+pub(super) const MAX_TIME_WANTED: usize = 64;
+
+/// The first server whose turns name the turn that they belong to.
+const ROOTS_SINCE: &str = "0.163.0";
 
 /// What a subscription listens to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +34,10 @@ pub enum Scope {
     Tree(ThreadId),
     /// One turn that was started here.
     Turn(TurnKey),
+    /// The turns that begin on a thread and were not started here: goals, reviews, compactions, shell commands, what waits in
+    /// the server's own queue, and what other clients start. Each comes as [`RawEvent::Turn`], which whoever reads it owns:
+    /// [`Connection::claim_turn`] gives its events from the first one on, and it is released like any other.
+    Turns(ThreadId),
 }
 
 /// A thread with a turn of ours that is not over, or with a subscription.
@@ -38,15 +45,14 @@ pub enum Scope {
 pub(super) struct ThreadEntry {
     /// The turn of ours that is not over for the server. At most one: the server would join a second to the first.
     pub(super) live: Option<TurnKey>,
-    /// The turn that the server last said to have started and not said to have ended.
-    pub(super) running: Option<TurnId>,
+    /// The turns that wait for their start, in the order of the calls. Length <= `Limits::max_queued_turns`.
+    pub(super) queue: VecDeque<TurnKey>,
     pub(super) log: EventLog,
+    /// For those who follow the turns that were not started here.
+    pub(super) turns_log: EventLog,
     /// What came for turns that are not known, while a start of ours is not answered. Length <=
     /// twice `Limits::max_parked_events`.
     parked: VecDeque<Parked>,
-    /// Whether a start of ours may have reached the server that was given up here. Then what runs on the thread is watched,
-    /// so that a further start can say that it joined.
-    pub(super) in_doubt: bool,
     /// The sum of the lengths of the lines in `parked`.
     parked_bytes: usize,
     /// Events that found no room there.
@@ -61,7 +67,7 @@ struct Parked {
 
 enum What {
     Line(Box<[u8]>),
-    Refused(Refused),
+    Event(RawEvent),
 }
 
 /// What is parked where room is short.
@@ -74,14 +80,14 @@ enum Worth {
 
 impl ThreadEntry {
     pub(super) fn is_idle(&self) -> bool {
-        self.live.is_none() && self.log.is_unheard() && !self.in_doubt
+        self.live.is_none() && self.log.is_unheard() && self.turns_log.is_unheard() && self.queue.is_empty()
     }
 
     /// Parks something, if there is room: half of it is for what is no delta.
     fn park(&mut self, turn: &str, worth: Worth, limits: &Limits, what: What) {
         let line = match &what {
             What::Line(line) => line.len(),
-            What::Refused(refused) => refused.notification.params.len(),
+            What::Event(event) => event.size(),
         };
         let (count, bytes) = (self.parked.len(), self.parked_bytes.saturating_add(line));
         let is_full = count >= limits.max_parked_events || bytes > limits.max_unread_bytes / 2;
@@ -100,6 +106,11 @@ impl ThreadEntry {
         self.parked.push_back(Parked { turn: turn.into(), what, worth });
     }
 
+    /// Whether anything came for a turn that is not known.
+    pub(super) fn has_parked(&self) -> bool {
+        !self.parked.is_empty() || self.unparked > 0
+    }
+
     /// Takes everything that is parked, and how much found no room.
     fn unpark(&mut self) -> (VecDeque<Parked>, u64) {
         self.parked_bytes = 0;
@@ -113,106 +124,184 @@ impl Connection {
         now: Time,
         line: &[u8],
         method: &str,
-        params: Option<&RawValue>,
+        params: Option<JsonText<'_>>,
         keys: &Keys<'_>,
         emitted_at_ms: Option<i64>,
     ) {
-        let message = Incoming { method, params, keys, emitted_at_ms };
+        let message = Incoming { method, kind: DeltaKind::of_method(method), params, keys, emitted_at_ms };
         let policy = self.policy();
-        self.note_kin(method, params, keys);
+        // A piece of text begins and ends nothing.
+        if message.kind.is_none() {
+            self.watch_for_asks(method, params, keys);
+            self.watch_for_logins(method, params);
+            self.watch(method, keys, params);
+            self.note_kin(method, params, keys);
+            self.note_settings(method, params);
+        }
         let is_in_tree = match keys.thread().filter(|_| self.kin.is_followed()) {
             Some(thread) => {
-                let event = message.event(Some(thread.into()), keys.turn().map(TurnId::from), None);
+                let event = message.event(None, || message.ids());
                 self.offer_to_trees(thread, event)
             }
             None => false,
         };
         let Some(entry) = keys.thread().and_then(|thread| self.threads.get_mut(thread)) else {
+            self.note_stray(line, keys);
             if !self.log.is_unheard() && !is_in_tree {
-                let event = message.event(keys.thread().map(ThreadId::from), keys.turn().map(TurnId::from), None);
+                let event = message.event(None, || message.ids());
                 push(&mut self.log, event, policy, &mut self.events, &mut self.counters);
+            }
+            if method == "turn/completed" {
+                self.remember_end(keys, params);
             }
             return;
         };
-        if method == "turn/started" {
-            entry.running = keys.turn().map(TurnId::from);
-        } else if method == "turn/completed" && keys.turn() == entry.running.as_ref().map(TurnId::as_str) {
-            entry.running = None;
-            entry.in_doubt = false;
-        }
         if !entry.log.is_unheard() {
-            let event = message.event(keys.thread().map(ThreadId::from), keys.turn().map(TurnId::from), None);
+            let event = message.event(None, || message.ids());
             push(&mut entry.log, event, policy, &mut self.events, &mut self.counters);
         }
         match (entry.live, keys.thread()) {
             (Some(key), _) => self.handle_for_turn(now, key, line, &message, false),
-            (None, Some(thread)) => self.prune_thread(thread),
+            (None, Some(thread)) => {
+                if method == "turn/completed" {
+                    self.remember_end(keys, params);
+                }
+                self.prune_thread(thread);
+            }
             (None, None) => {}
         }
+        if let ("turn/started", Some(thread), Some(turn)) = (method, keys.thread(), keys.turn()) {
+            self.handle_turn_of_other(now, &thread.into(), &turn.into(), line, &message);
+        }
+    }
+
+    /// A turn began. If it is none of ours, those who follow the turns of its thread are told, and it gets its first event.
+    fn handle_turn_of_other(
+        &mut self,
+        now: Time,
+        thread: &ThreadId,
+        turn: &TurnId,
+        line: &[u8],
+        message: &Incoming<'_>,
+    ) {
+        self.offer_turn(now, thread, turn, message.keys.root_turn_id.as_deref());
+        let live = self.threads.get(thread).and_then(|entry| entry.live);
+        let Some(key) = live.filter(|key| self.turns.get(key).is_some_and(|turn| !turn.unclaimed.is_empty())) else {
+            return;
+        };
+        self.handle_for_turn(now, key, line, message, false);
     }
 
     /// Gives a message of the turn's thread to the turn, if it is the turn's.
     fn handle_for_turn(&mut self, now: Time, key: TurnKey, line: &[u8], message: &Incoming<'_>, is_replay: bool) {
         let policy = self.policy();
         let Some(turn) = self.turns.get_mut(&key) else { return };
-        let Incoming { method, params, keys, .. } = *message;
+        let Incoming { method, kind, params, keys, .. } = *message;
         let Some(named) = keys.turn() else {
-            if method == "thread/status/changed" && keys.status.as_deref() == Some("idle") {
-                self.handle_thread_idle(now, key);
+            if method == "thread/status/changed" {
+                match keys.status.as_deref() {
+                    Some("idle") => self.handle_thread_idle(now, key),
+                    _ => self.hear_asking(now, key, super::watch::is_asking(params)),
+                }
             }
             return;
         };
-        let Some(id) = turn.id.clone() else {
+        let Some(id) = &turn.id else {
+            let shown = turn.shows_itself(method, keys, params);
             if let (false, Some(entry)) = (is_replay, self.threads.get_mut(&turn.thread)) {
                 let worth = match method {
                     "turn/completed" => Worth::End,
-                    _ if DeltaKind::of_method(method).is_some() => Worth::Delta,
+                    _ if kind.is_some() => Worth::Delta,
                     _ => Worth::Any,
                 };
                 entry.park(named, worth, &self.config.limits, What::Line(line.into()));
+            }
+            if let Some(id) = shown {
+                self.name_turn(now, key, id);
             }
             return;
         };
         if id.as_str() != named {
             if method == "turn/started" {
-                // A review runs under another id than its own, and says so.
-                if keys.root_turn_id.as_deref() == Some(id.as_str()) {
+                // A review runs under another id than its own, and newer servers say so.
+                let is_root = match (keys.root_turn_id.as_deref(), &turn.origin) {
+                    (Some(root), _) => root == id.as_str(),
+                    (None, Origin::Review) => true,
+                    (None, Origin::Attached) => self.may_be_older_than(ROOTS_SINCE),
+                    (None, _) => false,
+                };
+                if is_root {
                     self.handle_evidence_of_turn(now, key);
                 } else {
                     self.handle_overtaken(key);
                 }
+            } else if self.is_renamed(key, method, named, params) {
+                // From here on the turn is this one.
+                self.rename_turn(now, key, named.into());
+                self.handle_for_turn(now, key, line, message, is_replay);
+            } else if method == "turn/completed" {
+                self.handle_end_of_other(now, key);
             }
             return;
         }
-        let is_end = method == "turn/completed";
+        let is_end = kind.is_none() && method == "turn/completed";
+        // Of an item that adds to its text there is nothing more to collect than that it was seen.
+        let origin = kind.and(keys.delta.as_ref()).and(keys.item()).and_then(|item| turn.origin_of(item));
+        let mut is_mismatch = false;
         if let (false, Some(params)) = (is_end, params) {
-            turn.collect(method, keys.item(), params);
+            if turn.is_held() {
+                is_mismatch = turn.check_text(method, keys.item(), keys.delta.as_deref(), params);
+            }
+            if origin.is_none() {
+                turn.collect(method, keys.item(), params);
+            }
         }
+        if is_mismatch {
+            self.diagnose(crate::turn::DiagnosticKind::TextMismatch, line, line.len() as u64);
+        }
+        let Some(turn) = self.turns.get_mut(&key) else { return };
         if !turn.log.is_unheard() {
-            let item = keys.item().filter(|_| keys.delta.is_some()).map(|item| turn.intern_item(item));
-            let event = message.event(Some(turn.thread.clone()), Some(id), item);
+            let event = message.event(origin, || (Some(turn.thread.clone()), turn.id.clone()));
             push(&mut turn.log, event, policy, &mut self.events, &mut self.counters);
         }
+        if turn.is_unmoved_by_evidence() && !is_end {
+            return;
+        }
         if is_end {
-            let ended = turn.end_by_server(keys.status.as_deref(), params.unwrap_or(RawValue::NULL));
+            let ended = turn.end_by_server(keys.status.as_deref(), params.unwrap_or(JsonText::NULL));
             self.handle_turn_over(key, ended);
         } else {
+            self.hear_turn(now, key, method, keys.item(), params);
             self.handle_evidence_of_turn(now, key);
         }
+    }
+
+    /// Gives a turn a notification that came before it was known to be the turn's.
+    pub(super) fn replay_for_turn(&mut self, now: Time, key: TurnKey, line: &[u8]) {
+        let Ok(envelope) = crate::envelope::Envelope::parse(line) else { return };
+        let crate::envelope::Message::Notification { method, params, keys } = envelope.message else { return };
+        let (kind, emitted_at_ms) = (DeltaKind::of_method(&method), envelope.emitted_at_ms);
+        let message = Incoming { method: &method, kind, params, keys: &keys, emitted_at_ms };
+        self.handle_for_turn(now, key, line, &message, true);
     }
 
     /// Gives a turn that has just been named what came before its name.
     pub(super) fn replay_parked(&mut self, now: Time, key: TurnKey) {
         let Some(turn) = self.turns.get(&key) else { return };
-        let (thread, id) = (turn.thread.clone(), turn.id.clone());
+        let thread = turn.thread.clone();
         let Some(entry) = self.threads.get_mut(&thread) else { return };
         let (parked, unparked) = entry.unpark();
         if unparked > 0 {
             self.counters.left_out += unparked;
+            if let Some(turn) = self.turns.get_mut(&key) {
+                turn.is_partial = true;
+                turn.written.give_up();
+            }
         }
         let mut gap = (unparked > 0).then_some(RawEvent::Gap(unparked));
         for Parked { turn: named, what, worth } in parked {
-            if Some(&named) != id.as_ref() {
+            let id = self.turns.get(&key).and_then(|turn| turn.id.as_ref());
+            if Some(&named) != id && !matches!((&what, self.may_be_dead(key)), (What::Line(_), true)) {
                 continue;
             }
             if matches!(worth, Worth::End) {
@@ -220,19 +309,17 @@ impl Connection {
                 gap.take().into_iter().for_each(|gap| self.push_to_turn(key, gap));
             }
             match what {
-                What::Refused(refused) => self.push_to_turn(key, RawEvent::Refused(refused)),
-                What::Line(line) => {
-                    let Ok(envelope) = crate::envelope::Envelope::parse(&line) else { continue };
-                    let crate::envelope::Message::Notification { method, params, keys } = envelope.message else {
-                        continue;
-                    };
-                    let message =
-                        Incoming { method: &method, params, keys: &keys, emitted_at_ms: envelope.emitted_at_ms };
-                    self.handle_for_turn(now, key, &line, &message, true);
+                What::Event(event) => {
+                    if let RawEvent::Asked(asked) = &event {
+                        self.offer_parked(asked.key, key);
+                    }
+                    self.push_to_turn(key, event);
                 }
+                What::Line(line) => self.replay_for_turn(now, key, &line),
             }
         }
         gap.into_iter().for_each(|gap| self.push_to_turn(key, gap));
+        self.unpark_asks(&thread);
     }
 
     /// Forgets what was parked for a turn that will not be named.
@@ -240,58 +327,30 @@ impl Connection {
         if let Some(entry) = self.threads.get_mut(thread) {
             drop(entry.unpark());
         }
+        self.unpark_asks(thread);
     }
 
-    pub(super) fn handle_server_request(
-        &mut self,
-        id: RpcId,
-        method: &str,
-        params: Option<&RawValue>,
-        keys: &Keys<'_>,
-    ) {
-        match refusals::refusal(method) {
-            refusals::Refusal::Time if self.time_wanted.len() >= MAX_TIME_WANTED => {
-                self.answer::<()>(&id, &Err(RpcError::new(-32603, "too many requests for the time of day are open")));
-            }
-            refusals::Refusal::Time => {
-                let key = ServerRequestKey(self.next_server_request);
-                self.next_server_request += 1;
-                self.time_wanted.insert(key, id);
-                self.events.push_back(Event::TimeWanted(key));
-                return;
-            }
-            refusals::Refusal::Error(error) => self.answer::<()>(&id, &Err(error)),
-            refusals::Refusal::Result(result) => {
-                if let Ok(result) = serde_json::from_str::<&RawValue>(result) {
-                    self.answer(&id, &Ok(result));
-                }
-            }
-        }
-        self.counters.refused += 1;
-        let message = Incoming { method, params, keys, emitted_at_ms: None };
-        let thread = keys.thread().map(ThreadId::from);
-        let refused = Refused { id, notification: message.raw(thread, keys.turn().map(TurnId::from)) };
+    /// Shows an event to whoever listens to its turn and its thread, or to the connection if it has nothing to do with
+    /// either. Says whether the turn has it, or will have it once it is named.
+    pub(super) fn show(&mut self, thread: Option<&ThreadId>, turn: Option<&TurnId>, event: RawEvent) -> bool {
         let policy = self.policy();
-        if let Some(thread) = keys.thread().filter(|_| self.kin.is_followed()) {
-            self.offer_to_trees(thread, RawEvent::Refused(refused.clone()));
+        if let Some(thread) = thread.filter(|_| self.kin.is_followed()) {
+            self.offer_to_trees(thread.as_str(), event.clone());
         }
-        let Some(entry) = keys.thread().and_then(|thread| self.threads.get_mut(thread)) else {
-            let event = RawEvent::Refused(refused);
+        let Some(entry) = thread.and_then(|thread| self.threads.get_mut(thread)) else {
             push(&mut self.log, event, policy, &mut self.events, &mut self.counters);
-            return;
+            return false;
         };
         if !entry.log.is_unheard() {
-            let event = RawEvent::Refused(refused.clone());
-            push(&mut entry.log, event, policy, &mut self.events, &mut self.counters);
+            push(&mut entry.log, event.clone(), policy, &mut self.events, &mut self.counters);
         }
-        let (Some(key), Some(named)) = (entry.live, keys.turn()) else { return };
+        let (Some(key), Some(named)) = (entry.live, turn) else { return false };
         match self.turns.get(&key).map(|turn| turn.id.as_ref()) {
-            Some(Some(id)) if id == named => self.push_to_turn(key, RawEvent::Refused(refused)),
-            Some(None) => {
-                entry.park(named, Worth::Any, &self.config.limits, What::Refused(refused));
-            }
-            _ => {}
+            Some(Some(id)) if id == named => self.push_to_turn(key, event),
+            Some(None) => entry.park(named.as_str(), Worth::Any, &self.config.limits, What::Event(event)),
+            _ => return false,
         }
+        true
     }
 
     pub(super) fn push_to_turn(&mut self, key: TurnKey, event: RawEvent) {
@@ -307,15 +366,17 @@ impl Connection {
             Scope::Connection => Some(&mut self.log),
             Scope::Tree(root) => self.kin.tree(root, make, self.link.closed().is_some()),
             Scope::Turn(key) => self.turns.get_mut(key).map(|turn| &mut turn.log),
-            Scope::Thread(thread) => {
+            Scope::Thread(thread) | Scope::Turns(thread) => {
                 if make && !self.threads.contains_key(thread) {
                     let mut entry = ThreadEntry::default();
                     if self.link.closed().is_some() {
                         entry.log.finish(|_| {});
+                        entry.turns_log.finish(|_| {});
                     }
                     self.threads.insert(thread.clone(), entry);
                 }
-                self.threads.get_mut(thread).map(|entry| &mut entry.log)
+                let entry = self.threads.get_mut(thread)?;
+                Some(if matches!(scope, Scope::Turns(_)) { &mut entry.turns_log } else { &mut entry.log })
             }
         }
     }
@@ -329,39 +390,51 @@ impl Connection {
 }
 
 /// A notification or request on its way to whoever it is for.
-struct Incoming<'a> {
-    method: &'a str,
-    params: Option<&'a RawValue>,
-    keys: &'a Keys<'a>,
-    emitted_at_ms: Option<i64>,
+pub(super) struct Incoming<'a> {
+    pub(super) method: &'a str,
+    pub(super) kind: Option<DeltaKind>,
+    pub(super) params: Option<JsonText<'a>>,
+    pub(super) keys: &'a Keys<'a>,
+    pub(super) emitted_at_ms: Option<i64>,
 }
 
 impl Incoming<'_> {
-    /// The event that it is. A delta with nothing but the known members is taken apart here, in the pass that was made
-    /// anyway; all else stays as it came.
-    fn event(&self, thread: Option<ThreadId>, turn: Option<TurnId>, item: Option<crate::id::ItemId>) -> RawEvent {
+    /// The event that it is. A delta is taken apart here, in the pass that was made anyway; all else stays as it came.
+    fn event(
+        &self,
+        origin: Option<Arc<DeltaOrigin>>,
+        ids: impl FnOnce() -> (Option<ThreadId>, Option<TurnId>),
+    ) -> RawEvent {
         let keys = self.keys;
-        let kind = DeltaKind::of_method(self.method);
-        let item = item.or_else(|| kind.and(keys.item()).map(Into::into));
-        match (kind, thread, turn, item, &keys.delta) {
-            (Some(kind), Some(thread), Some(turn), Some(item), Some(text)) => RawEvent::Delta(Delta {
-                kind,
-                thread,
-                turn,
-                item,
-                index: keys.index,
-                text: String::from(&**text),
-                merged: 0,
-                raw: if keys.has_others { self.params.map(Into::into) } else { None },
-            }),
-            (_, thread, turn, ..) => RawEvent::Notification(self.raw(thread, turn)),
+        if let (Some(kind), Some(text)) = (self.kind, &keys.delta) {
+            if let Some(origin) = origin.or_else(|| self.origin().map(Arc::new)) {
+                return RawEvent::Delta(Delta {
+                    kind,
+                    origin,
+                    index: keys.index,
+                    text: String::from(&**text),
+                    merged: 0,
+                    raw: if keys.has_others { self.params.map(Into::into) } else { None },
+                });
+            }
         }
+        let (thread, turn) = ids();
+        RawEvent::Notification(self.raw(thread, turn))
     }
 
-    fn raw(&self, thread: Option<ThreadId>, turn: Option<TurnId>) -> RawNotification {
+    fn origin(&self) -> Option<DeltaOrigin> {
+        let (thread, turn, item) = (self.keys.thread()?, self.keys.turn()?, self.keys.item()?);
+        Some(DeltaOrigin { thread: thread.into(), turn: turn.into(), item: item.into() })
+    }
+
+    fn ids(&self) -> (Option<ThreadId>, Option<TurnId>) {
+        (self.keys.thread().map(ThreadId::from), self.keys.turn().map(TurnId::from))
+    }
+
+    pub(super) fn raw(&self, thread: Option<ThreadId>, turn: Option<TurnId>) -> RawNotification {
         RawNotification {
             method: self.method.into(),
-            params: self.params.map_or_else(Bytes::new, |params| Bytes::copy_from_slice(params.get().as_bytes())),
+            params: self.params.map_or_else(Bytes::new, |params| Bytes::copy_from_slice(params.as_bytes())),
             emitted_at_ms: self.emitted_at_ms,
             thread,
             turn,

@@ -1,39 +1,23 @@
 //! Commands about turns, and what follows from them.
 
-use super::{Connection, Event, Lane, Pending, Prepared, Purpose};
+use super::{Connection, Event, Lane, Pending, Prepared, Purpose, ThreadEntry};
 use crate::{
-    envelope::Keys,
+    envelope::{JsonText, Keys},
     error::{CallError, Delivery, Disconnect, Fault, SteerError, TurnError, UsageError},
     id::{ThreadId, TurnId},
     json::Json,
     protocol::{Request, TurnInterrupt, TurnStart, TurnSteer, UserInput},
     time::Time,
-    turn::{Cause, Interrupt, InterruptOutcome, RawEvent, State, Turn, TurnKey, TurnReport, steer_error},
+    turn::{
+        Cause, DropPolicy, Interrupt, InterruptOutcome, Origin, RawEvent, State, Turn, TurnKey, TurnOptions,
+        TurnReport, WhenBusy, actual_turn, mark_of_input, mark_of_message, steer_error,
+    },
 };
 use alloc::vec::Vec;
-use core::time::Duration;
 use serde_json::value::RawValue;
 
 /// How often an interrupt is held again after the server refused it as too early.
 const MAX_INTERRUPT_REFUSALS: u32 = 3;
-
-/// What can be said of a turn beside its params.
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct TurnOptions {
-    /// How long the turn may take from its start. Past that it ends as timed out, and the server is told to stop it.
-    /// `None`: as long as it takes, which may be for ever.
-    pub deadline: Option<Duration>,
-}
-
-impl TurnOptions {
-    /// Sets the deadline.
-    #[must_use]
-    pub fn deadline(mut self, deadline: Duration) -> Self {
-        self.deadline = Some(deadline);
-        self
-    }
-}
 
 /// What a timer of a turn is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,7 +26,14 @@ pub(super) enum TurnTimer {
     /// The thread was said to be idle, and the end of the turn is to follow.
     Idle,
     Interrupt,
+    /// The turn of a compaction is to show itself.
+    Naming,
+    /// Nothing is heard of the turn.
+    Silence,
 }
+
+/// The first server that answers a start on a busy thread with the turn that runs. Those before name a turn that never is.
+const NO_DEAD_TURNS_SINCE: &str = "0.154.0";
 
 /// Commands: turns.
 impl Connection {
@@ -50,10 +41,13 @@ impl Connection {
     /// it, or has refused.
     ///
     /// # Errors
-    /// When the thread runs a turn of this connection, and as for [`request`](Self::request). Nothing was sent then.
+    /// When the thread is busy, unless the options say what to do then, and as for [`request`](Self::request). Nothing was
+    /// sent then.
     pub fn start_turn(&mut self, now: Time, params: &TurnStart, options: &TurnOptions) -> Result<TurnKey, TurnError> {
-        let request = Prepared::new(params).map_err(TurnError::Start)?;
-        self.enter_turn(now, params.thread_id.clone(), request, options)
+        let (mut params, mut options) = (params.clone(), options.clone());
+        options.take_sandbox(&mut params);
+        let request = Prepared::new(&params).map_err(TurnError::Start)?;
+        self.enter_turn(now, params.thread_id, request, &options)
     }
 
     /// Starts a turn with a `turn/start` that is encoded already.
@@ -67,21 +61,63 @@ impl Connection {
         request: Prepared,
         options: &TurnOptions,
     ) -> Result<TurnKey, TurnError> {
-        if self.threads.get(&thread).is_some_and(|entry| entry.live.is_some()) {
-            return Err(TurnError::Busy(thread));
+        self.enter_turn_as(now, thread, request, options, Origin::Start)
+    }
+
+    pub(super) fn enter_turn_as(
+        &mut self,
+        now: Time,
+        thread: ThreadId,
+        request: Prepared,
+        options: &TurnOptions,
+        origin: Origin,
+    ) -> Result<TurnKey, TurnError> {
+        let on_own_thread = matches!(origin, Origin::Detached);
+        let entry = self.threads.get(&thread);
+        let is_ours = entry.is_some_and(|entry| entry.live.is_some() || !entry.queue.is_empty());
+        let is_busy = !on_own_thread && (is_ours || self.is_busy_with_others(thread.as_str()));
+        let waits = match options.when_busy {
+            WhenBusy::Queue => is_busy,
+            WhenBusy::Join if !is_ours => false,
+            _ if is_busy => return Err(TurnError::Busy(thread)),
+            _ => false,
+        };
+        if let Some(fault) = self.refusal() {
+            return Err(TurnError::Start(CallError::new(request.method, fault)));
+        }
+        // What it may not have is told at once; what it gets is put in when it is sent.
+        if options.sandbox.is_some() || options.profile.is_some() {
+            self.arrange_sandbox(&thread, &mut request.clone(), options).map_err(TurnError::Relaxes)?;
         }
         let key = TurnKey(self.next_turn);
-        let request = self.enter_as(now, request, Purpose::StartTurn(key), Lane::Normal).map_err(TurnError::Start)?;
+        if waits {
+            let limit = self.config.limits.max_queued_turns;
+            self.check(&request).map_err(TurnError::Start)?;
+            let entry = self.threads.entry(thread.clone()).or_default();
+            if entry.queue.len() >= limit {
+                return Err(TurnError::QueueFull { limit });
+            }
+            entry.queue.push_back(key);
+        }
         self.next_turn += 1;
-        let deadline = options.deadline.map(|limit| (now + limit, limit));
-        if let Some((at, _)) = deadline {
+        let turn = Turn::queued(now, thread.clone(), request, options, origin);
+        if let Some((at, _)) = turn.deadline {
             self.turn_timers.insert((at, key, TurnTimer::Deadline));
         }
-        let mut turn = Turn::new(thread.clone(), request, deadline);
-        let entry = self.threads.entry(thread).or_default();
-        entry.live = Some(key);
-        turn.running_before = entry.running.clone();
         self.turns.insert(key, turn);
+        if !waits {
+            self.send_queued(now, key);
+            if self.turn_state(key) == Some(State::NotStarted) {
+                // It is told at once, as with any other request.
+                let fault = self.turns.get_mut(&key).and_then(|turn| turn.start_fault.take());
+                self.turns.remove(&key);
+                self.prune_thread(thread.as_str());
+                self.events.retain(|event| *event != Event::Turn(key));
+                return Err(TurnError::Start(
+                    fault.unwrap_or_else(|| CallError::new(TurnStart::METHOD, Fault::Withdrawn)),
+                ));
+            }
+        }
         Ok(key)
     }
 
@@ -91,8 +127,8 @@ impl Connection {
     /// When the turn is over, and as for [`request`](Self::request). Nothing was sent then. What the server refuses
     /// comes with the response; [`steer_error`] tells the kinds apart.
     pub fn steer(&mut self, now: Time, key: TurnKey, input: Vec<UserInput>) -> Result<Pending<TurnSteer>, SteerError> {
-        if let Some(cause) = self.link.cause() {
-            return Err(SteerError::Call(CallError::new(TurnSteer::METHOD, Fault::disconnected_before(cause))));
+        if let Some(fault) = self.refusal() {
+            return Err(SteerError::Call(CallError::new(TurnSteer::METHOD, fault)));
         }
         let Some(turn) = self.turns.get_mut(&key).filter(|turn| !turn.state().is_end()) else {
             return Err(SteerError::Ended);
@@ -127,15 +163,37 @@ impl Connection {
             self.events.push_back(Event::Turn(key));
             return Ok(());
         }
+        if self.is_queued(key) {
+            self.withdraw(key);
+            return self.interrupt(now, key);
+        }
         self.hold_interrupt(now, key);
         Ok(())
     }
 
-    /// Says that nobody will ask for the turn any more. It runs on; what it produces is not collected.
+    /// Says that its holder will not ask for the turn any more, and does what the turn's [`DropPolicy`] says if it was the
+    /// last. A start that was not sent is taken back.
+    pub fn drop_turn(&mut self, now: Time, key: TurnKey) {
+        let Some(turn) = self.turns.get_mut(&key) else { return };
+        let is_wanted = turn.holders > 1 || turn.on_drop == DropPolicy::LeaveRunning || turn.state() == State::Queued;
+        if !is_wanted && !turn.state().is_end() {
+            turn.wants_stop = true;
+            if turn.interrupt.may_ask() {
+                self.hold_interrupt(now, key);
+            }
+        }
+        self.release_turn(key);
+        self.start_queued(now);
+    }
+
+    /// Says that its holder will not ask for the turn any more. It runs on; if that was the last, what it produces is not
+    /// collected. What waits for its thread is moved on by the next call that takes the time, if this made the thread free.
     pub fn release_turn(&mut self, key: TurnKey) {
         let Some(turn) = self.turns.get_mut(&key) else { return };
         turn.release();
-        self.drop_unsent_start(key);
+        if !turn.is_held() {
+            self.drop_unsent_start(key);
+        }
         self.prune_turn(key);
     }
 
@@ -161,6 +219,13 @@ impl Connection {
         self.turns.get(&key)?.id.as_ref()
     }
 
+    /// Whether something was heard of a turn, or of another on its thread, whose start was never answered. Then it may run,
+    /// and starting it again could do its work twice.
+    #[must_use]
+    pub fn turn_was_seen(&self, key: TurnKey) -> bool {
+        self.turns.get(&key).is_some_and(|turn| turn.was_seen || turn.id.is_some())
+    }
+
     /// Whether the server put the input into a turn that ran already.
     #[must_use]
     pub fn turn_joined(&self, key: TurnKey) -> bool {
@@ -182,6 +247,11 @@ impl Connection {
     /// The answer to `turn/start` came, or will not come.
     pub(super) fn handle_turn_started(&mut self, now: Time, key: TurnKey, outcome: Result<Json, CallError>) {
         let Some(turn) = self.turns.get_mut(&key) else { return };
+        if let (Origin::Compaction { .. }, Ok(_)) = (&turn.origin, &outcome) {
+            return self.handle_compaction_taken(now, key);
+        }
+        let detached = matches!(turn.origin, Origin::Detached);
+        let answer = if detached { outcome.as_ref().ok().cloned() } else { None };
         let named = outcome.and_then(|json| {
             let raw: Option<&RawValue> = json.decode().ok();
             let id = Keys::of(raw).turn().map(TurnId::from);
@@ -192,45 +262,67 @@ impl Connection {
         });
         match named {
             Ok(id) => {
-                turn.joined = turn.running_before.as_ref() == Some(&id);
-                turn.is_evident |= turn.joined;
-                turn.id = Some(id);
-                turn.advance(Cause::Accepted);
-                let thread = turn.thread.clone();
-                if let Some(entry) = self.threads.get_mut(&thread) {
-                    entry.in_doubt = false;
-                }
-                self.events.push_back(Event::Turn(key));
-                self.replay_parked(now, key);
-                self.send_held_steers(now, key);
-                self.send_held_interrupt(now, key);
+                let strays = answer.map(|answer| self.move_review(key, &answer)).unwrap_or_default();
+                self.name_turn(now, key, id);
+                self.replay_strays(now, key, strays);
             }
             Err(fault) => {
                 let thread = turn.thread.clone();
-                // If the server may have it all the same, the turn may run, and nobody here can tell.
-                let in_doubt = fault.may_have_effect();
+                turn.was_seen = self.threads.get(&thread).is_some_and(ThreadEntry::has_parked);
+                // If the server may have it all the same, its sandbox may be in force.
+                if !fault.may_have_effect() {
+                    self.sandbox_refused(&thread, key);
+                }
+                let Some(turn) = self.turns.get_mut(&key) else { return };
                 let ended = turn.end_unstarted(fault);
                 turn.is_over_for_server = true;
-                self.drop_parked(&thread);
-                if let (true, Some(entry)) = (in_doubt, self.threads.get_mut(&thread)) {
-                    entry.in_doubt = true;
+                self.leave_strays(key);
+                if !detached {
+                    self.drop_parked(&thread);
                 }
                 self.handle_turn_over(key, ended);
             }
         }
     }
 
+    /// The server has named a turn.
+    pub(super) fn name_turn(&mut self, now: Time, key: TurnKey, id: TurnId) {
+        self.stop_naming_timer(key);
+        let Some(turn) = self.turns.get_mut(&key) else { return };
+        turn.joined = turn.running_before.as_ref() == Some(&id);
+        turn.is_evident |= turn.joined;
+        turn.id = Some(id);
+        turn.advance(Cause::Accepted);
+        let thread = turn.thread.clone();
+        self.sandbox_accepted(&thread, key);
+        self.events.push_back(Event::Turn(key));
+        self.arm_silence(now, key);
+        if self.threads.get(&thread).is_some_and(|entry| entry.live == Some(key)) {
+            self.replay_parked(now, key);
+        }
+        self.send_held_steers(now, key);
+        self.send_held_interrupt(now, key);
+    }
+
     /// Something proved that the turn runs.
     pub(super) fn handle_evidence_of_turn(&mut self, now: Time, key: TurnKey) {
         let Some(turn) = self.turns.get_mut(&key) else { return };
+        if !turn.is_evident {
+            let thread = turn.thread.clone();
+            self.sandbox_runs(&thread, key);
+        }
+        let Some(turn) = self.turns.get_mut(&key) else { return };
+        // What is done here, `Turn::is_unmoved_by_evidence` knows of.
         turn.is_evident = true;
         if let Some(until) = turn.idle_until.take() {
             self.turn_timers.remove(&(until, key, TurnTimer::Idle));
         }
         match &turn.interrupt {
             Interrupt::Held { .. } => self.send_held_interrupt(now, key),
-            // Past its deadline it is stopped, though an interrupt failed before.
-            interrupt if turn.state() == State::TimedOut && interrupt.may_ask() => self.hold_interrupt(now, key),
+            // Past its deadline it is stopped, though an interrupt failed before; and so is one that was dropped for that.
+            interrupt if (turn.wants_stop || turn.state() == State::TimedOut) && interrupt.may_ask() => {
+                self.hold_interrupt(now, key);
+            }
             _ => {}
         }
     }
@@ -239,7 +331,7 @@ impl Connection {
     /// end was missed.
     pub(super) fn handle_overtaken(&mut self, key: TurnKey) {
         let Some(turn) = self.turns.get_mut(&key).filter(|turn| turn.is_evident) else { return };
-        let ended = turn.end_by_server(None, RawValue::NULL);
+        let ended = turn.end_by_server(None, JsonText::NULL);
         self.handle_turn_over(key, ended);
     }
 
@@ -253,6 +345,8 @@ impl Connection {
             self.turn_timers.insert((until, key, TurnTimer::Idle));
             return;
         }
+        self.handle_end_of_other(now, key);
+        let Some(turn) = self.turns.get_mut(&key) else { return };
         // Before it began, the thread may be idle after somebody else's.
         if turn.state().is_end() && turn.is_evident {
             turn.is_over_for_server = true;
@@ -263,16 +357,23 @@ impl Connection {
     pub(super) fn handle_turn_timer(&mut self, now: Time, key: TurnKey, timer: TurnTimer) {
         let Some(turn) = self.turns.get_mut(&key) else { return };
         match timer {
+            TurnTimer::Silence => self.handle_silence(now, key),
             TurnTimer::Deadline => {
+                let was_queued = turn.state() == State::Queued;
                 let ended = turn.end_by_deadline();
-                if ended && turn.interrupt.may_ask() {
+                if was_queued {
+                    self.leave_queue(key);
+                } else if ended && turn.interrupt.may_ask() {
                     self.hold_interrupt(now, key);
                 }
                 self.handle_turn_over(key, ended);
                 self.drop_unsent_start(key);
             }
+            TurnTimer::Naming => self.handle_naming_timer(now, key),
             TurnTimer::Idle => {
                 turn.idle_until = None;
+                // Of one that there was no sign of, the server has named a turn that never was.
+                turn.is_evident = true;
                 self.handle_overtaken(key);
             }
             TurnTimer::Interrupt => {
@@ -312,7 +413,7 @@ impl Connection {
             }
             Err(error) => {
                 turn.advance(Cause::InterruptRefused);
-                self.settle_interrupt(key, Err(error));
+                self.settle_interrupt(key, Err(other_turn(error)));
             }
         }
     }
@@ -323,11 +424,16 @@ impl Connection {
         let is_over_for_server = turn.is_over_for_server;
         let thread = turn.thread.clone();
         if ended {
+            self.stop_naming_timer(key);
+            let Some(turn) = self.turns.get_mut(&key) else { return };
             if let Some((at, _)) = turn.deadline {
                 self.turn_timers.remove(&(at, key, TurnTimer::Deadline));
             }
             if let Some(until) = turn.idle_until.take() {
                 self.turn_timers.remove(&(until, key, TurnTimer::Idle));
+            }
+            if let Some(at) = turn.silence.as_mut().and_then(|silence| silence.armed.take()) {
+                self.turn_timers.remove(&(at, key, TurnTimer::Silence));
             }
             let state = turn.state();
             let steers = core::mem::take(&mut turn.held_steers);
@@ -344,9 +450,14 @@ impl Connection {
             self.events.push_back(Event::Turn(key));
         }
         if is_over_for_server {
+            self.sandbox_over(&thread);
+            if let Some(id) = self.turns.get(&key).and_then(|turn| turn.id.clone()) {
+                self.end_asks_of_turn(thread.as_str(), id.as_str());
+            }
             if let Some(entry) = self.threads.get_mut(&thread) {
                 if entry.live == Some(key) {
                     entry.live = None;
+                    self.note_freed(thread.as_str());
                 }
             }
             if let Some(Interrupt::Held { .. } | Interrupt::Sent { .. }) =
@@ -369,6 +480,15 @@ impl Connection {
     pub(super) fn lose_turns(&mut self, cause: &Disconnect) {
         let keys: Vec<TurnKey> = self.turns.keys().copied().collect();
         for key in keys {
+            if self.is_queued(key) {
+                self.end_queued(
+                    key,
+                    CallError::new(
+                        TurnStart::METHOD,
+                        Fault::Disconnected { delivery: Delivery::NotSent, cause: cause.clone() },
+                    ),
+                );
+            }
             let Some(turn) = self.turns.get_mut(&key) else { continue };
             let ended = turn.end_by_loss(cause.clone());
             if matches!(turn.interrupt, Interrupt::Held { .. } | Interrupt::Sent { .. }) {
@@ -381,6 +501,124 @@ impl Connection {
             }
             self.handle_turn_over(key, ended);
         }
+        self.give_restores_up();
+    }
+
+    /// Nothing was heard of a turn for as long as the timer was set for. It may be set for longer by now.
+    fn handle_silence(&mut self, now: Time, key: TurnKey) {
+        let Some(turn) = self.turns.get_mut(&key) else { return };
+        let Some(silence) = &mut turn.silence else { return };
+        let due = silence.due();
+        if due > now {
+            silence.armed = Some(due);
+            self.turn_timers.insert((due, key, TurnTimer::Silence));
+            return;
+        }
+        silence.armed = None;
+        let (limit, age) = (silence.limit(), silence.age(now));
+        let ended = turn.end_by_silence(limit, age);
+        if ended && turn.interrupt.may_ask() {
+            self.hold_interrupt(now, key);
+        }
+        self.handle_turn_over(key, ended);
+    }
+
+    /// From here on the turn may not be silent for too long.
+    pub(super) fn arm_silence(&mut self, now: Time, key: TurnKey) {
+        let Some(silence) = self.turns.get_mut(&key).and_then(|turn| turn.silence.as_mut()) else { return };
+        silence.hear(now);
+        self.keep_silence_timer(key);
+    }
+
+    /// A sign of life of a turn.
+    pub(super) fn hear_turn(
+        &mut self,
+        now: Time,
+        key: TurnKey,
+        method: &str,
+        item: Option<&str>,
+        params: Option<JsonText<'_>>,
+    ) {
+        let Some(silence) = self.turns.get_mut(&key).and_then(|turn| turn.silence.as_mut()) else { return };
+        silence.hear(now);
+        match (method, item, params) {
+            ("item/started", Some(item), Some(params)) => {
+                if let Some(kind) = crate::turn::kind_of_item(params) {
+                    silence.begin(item, &kind);
+                }
+            }
+            ("item/completed", Some(item), _) => silence.complete(item),
+            _ => {}
+        }
+        self.keep_silence_timer(key);
+    }
+
+    /// The server says whether it waits for somebody, on the thread of a turn.
+    pub(super) fn hear_asking(&mut self, now: Time, key: TurnKey, is_asking: bool) {
+        let Some(silence) = self.turns.get_mut(&key).and_then(|turn| turn.silence.as_mut()) else { return };
+        silence.hear(now);
+        silence.ask(is_asking);
+        self.keep_silence_timer(key);
+    }
+
+    /// Sets the timer of silence if there is none, or if it would fire too late.
+    fn keep_silence_timer(&mut self, key: TurnKey) {
+        let Some(turn) = self.turns.get_mut(&key).filter(|turn| turn.id.is_some() && !turn.state().is_end()) else {
+            return;
+        };
+        let Some(silence) = &mut turn.silence else { return };
+        let due = silence.due();
+        if silence.armed.is_some_and(|armed| armed <= due) {
+            return;
+        }
+        if let Some(armed) = silence.armed.replace(due) {
+            self.turn_timers.remove(&(armed, key, TurnTimer::Silence));
+        }
+        self.turn_timers.insert((due, key, TurnTimer::Silence));
+    }
+
+    /// Whether the server may have named a turn that never is, and put the input into the one that runs.
+    pub(super) fn may_name_dead_turns(&self) -> bool {
+        self.may_be_older_than(NO_DEAD_TURNS_SINCE)
+    }
+
+    pub(super) fn may_be_dead(&self, key: TurnKey) -> bool {
+        let turn = self.turns.get(&key);
+        turn.is_some_and(|turn| turn.start.is_some() && turn.id.is_some() && !turn.is_evident)
+            && self.may_name_dead_turns()
+    }
+
+    /// Whether this event of another turn is the input of this one, so that the other is what the input went into.
+    pub(super) fn is_renamed(&self, key: TurnKey, method: &str, named: &str, params: Option<JsonText<'_>>) -> bool {
+        let Some(turn) = self.turns.get(&key) else { return false };
+        if turn.alias.as_ref().is_some_and(|alias| alias == named) {
+            return true;
+        }
+        let Some(mark) = turn.input_mark else { return false };
+        matches!(method, "item/started" | "item/completed")
+            && self.may_be_dead(key)
+            && params.and_then(mark_of_message) == Some(mark)
+    }
+
+    /// The turn is known by another name than the one that its start was answered with.
+    pub(super) fn rename_turn(&mut self, now: Time, key: TurnKey, id: TurnId) {
+        let Some(turn) = self.turns.get_mut(&key) else { return };
+        turn.joined |= turn.alias.take().as_ref() != Some(&id);
+        turn.id = Some(id);
+        self.events.push_back(Event::Turn(key));
+        self.handle_evidence_of_turn(now, key);
+    }
+
+    /// Something else ended on the thread of a turn that there was no sign of yet. If the server may have named a turn that
+    /// never is, that one is not waited for longer than after any end.
+    pub(super) fn handle_end_of_other(&mut self, now: Time, key: TurnKey) {
+        if !self.may_be_dead(key) {
+            return;
+        }
+        let until = now + self.config.timeouts.idle;
+        let Some(turn) = self.turns.get_mut(&key).filter(|turn| turn.idle_until.is_none()) else { return };
+        turn.idle_until = Some(until);
+        self.turn_timers.insert((until, key, TurnTimer::Idle));
     }
 
     fn hold_interrupt(&mut self, now: Time, key: TurnKey) {
@@ -439,22 +677,41 @@ impl Connection {
     /// Takes a start back that was not sent and that nobody wants any more.
     fn drop_unsent_start(&mut self, key: TurnKey) {
         let Some(turn) = self.turns.get_mut(&key) else { return };
-        let is_wanted = turn.is_held && !turn.state().is_end();
-        if turn.id.is_some() || is_wanted || self.requests.delivery(turn.start) == Delivery::Sent {
+        let is_wanted = turn.is_held() && !turn.state().is_end();
+        if turn.id.is_some() || is_wanted || turn.origin.is_taken() {
             return;
         }
-        self.requests.abandon(turn.start);
+        if turn.state() == State::Queued {
+            return self.withdraw(key);
+        }
+        let Some(start) = turn.start.filter(|start| self.requests.delivery(*start) == Delivery::NotSent) else {
+            return;
+        };
+        self.requests.abandon(start);
         turn.is_over_for_server = true;
+        let thread = turn.thread.clone();
+        self.sandbox_refused(&thread, key);
+        self.leave_strays(key);
+        let Some(turn) = self.turns.get_mut(&key) else { return };
         if let Some((at, _)) = turn.deadline {
             self.turn_timers.remove(&(at, key, TurnTimer::Deadline));
         }
         self.handle_turn_over(key, false);
     }
 
+    fn leave_queue(&mut self, key: TurnKey) {
+        let Some(turn) = self.turns.get_mut(&key) else { return };
+        turn.queued = None;
+        if let Some(entry) = self.threads.get_mut(&turn.thread) {
+            entry.queue.retain(|other| *other != key);
+        }
+    }
+
     /// Forgets a turn that is over here and there and that nobody asks for.
     fn prune_turn(&mut self, key: TurnKey) {
-        if self.turns.get(&key).is_some_and(|turn| !turn.is_held && turn.is_over_for_server) {
+        if self.turns.get(&key).is_some_and(|turn| !turn.is_held() && turn.is_over_for_server) {
             self.turns.remove(&key);
+            self.asks.forget_turn(key);
         }
     }
 
@@ -466,6 +723,22 @@ impl Connection {
     ) -> Option<Result<TurnId, SteerError>> {
         let outcome = self.take_response(pending)?;
         Some(steered(outcome, expected))
+    }
+}
+
+/// What the input of a `turn/start` says, in a number.
+pub(super) fn mark_of_params(request: &Prepared) -> Option<u64> {
+    mark_of_input(&request.params)
+}
+
+/// The error of an interrupt, with the turn that runs instead if the server named it.
+pub(crate) fn other_turn(error: CallError) -> CallError {
+    let actual = error.rpc().and_then(|rpc| actual_turn(&rpc.message)).map(TurnId::from);
+    match (actual, error) {
+        (Some(actual), CallError { method, fault: Fault::Rpc(error) }) => {
+            CallError::new(method, Fault::OtherTurn { actual, error })
+        }
+        (_, error) => error,
     }
 }
 

@@ -1,7 +1,11 @@
 //! The command: program, arguments, folder, environment, and the bounds of its end.
 
-use super::CloseLadder;
-use alloc::{collections::BTreeMap, format, string::String, vec::Vec};
+use super::{CloseLadder, ConfigValue, config_value::toml_string};
+use alloc::{
+    collections::BTreeMap,
+    string::{String, ToString},
+    vec::Vec,
+};
 use core::fmt;
 use std::{
     ffi::{OsStr, OsString},
@@ -19,7 +23,9 @@ const CODEX_HOME: &str = "CODEX_HOME";
 pub enum Program {
     /// This one and no other. A bare name is looked up in `PATH`.
     Explicit(PathBuf),
-    /// `CODEX_BIN`, then `codex` in `PATH`.
+    /// The one of exactly the version that turnwire was made for, from where turnwire's own installer puts it.
+    Pinned,
+    /// `CODEX_BIN`, then `codex` in `PATH`, then where installers put it.
     #[default]
     Search,
 }
@@ -67,6 +73,8 @@ pub struct Command {
     pub cwd: Option<PathBuf>,
     /// Which variables of the calling process the child sees.
     pub environment: Environment,
+    /// Whether the server gets a home of its own that is made for it and removed after its end.
+    pub temporary_home: bool,
     /// Variables to set (`Some`) or to remove (`None`), after `environment` was applied.
     pub variables: BTreeMap<OsString, Option<OsString>>,
     /// The bounds of closing.
@@ -86,6 +94,7 @@ impl Command {
             config: Vec::new(),
             cwd: None,
             environment: Environment::Inherit,
+            temporary_home: false,
             variables: BTreeMap::new(),
             close_ladder: CloseLadder::new(),
             stderr_tail_bytes: 64 * 1024,
@@ -97,6 +106,14 @@ impl Command {
     #[must_use]
     pub fn program(mut self, path: impl Into<PathBuf>) -> Self {
         self.program = Program::Explicit(path.into());
+        self
+    }
+
+    /// Starts the server of exactly the version that turnwire was made for, from where turnwire's own installer puts it
+    /// (`turnwire_blocking::pinned`, or the program `turnwire-install-codex`), and no other. It is never installed by itself.
+    #[must_use]
+    pub fn pinned(mut self) -> Self {
+        self.program = Program::Pinned;
         self
     }
 
@@ -145,6 +162,14 @@ impl Command {
         self.config(key, toml_string(text))
     }
 
+    /// Overrides one value of the server's configuration with a value of any kind, written as TOML. The key may be a dotted
+    /// path, and the server cuts it at every dot; where a name has dots or other signs of its own, give the table above it as
+    /// the value. Of two overrides that touch one table, the later replaces the earlier.
+    #[must_use]
+    pub fn config_value(self, key: impl Into<String>, value: impl Into<ConfigValue>) -> Self {
+        self.config(key, value.into().to_string())
+    }
+
     /// Sets the folder to start in.
     #[must_use]
     pub fn cwd(mut self, path: impl Into<PathBuf>) -> Self {
@@ -178,6 +203,18 @@ impl Command {
     #[must_use]
     pub fn codex_home(self, path: impl Into<PathBuf>) -> Self {
         self.env(CODEX_HOME, path.into())
+    }
+
+    /// Gives the server a home that is made for it, empty and readable by this user alone, and removed when the server has
+    /// ended: after a close, after a drop, and after a failed start. It takes the place of a
+    /// [`codex_home`](Self::codex_home).
+    ///
+    /// Nothing of the user's own home is there: no login, no configuration, no hooks, no servers of tools. What the server
+    /// needs of them is given by [`config`](Self::config) and [`env`](Self::env).
+    #[must_use]
+    pub fn temporary_home(mut self) -> Self {
+        self.temporary_home = true;
+        self
     }
 
     /// Sets the bounds of closing.
@@ -240,31 +277,13 @@ impl fmt::Debug for Command {
             .field("config_keys", &keys)
             .field("cwd", &self.cwd)
             .field("environment", &self.environment)
+            .field("temporary_home", &self.temporary_home)
             .field("variables_set", &set)
             .field("variables_removed", &removed)
             .field("close_ladder", &self.close_ladder)
             .field("stderr_tail_bytes", &self.stderr_tail_bytes)
             .finish()
     }
-}
-
-/// `text` as a TOML basic string, quotes included.
-fn toml_string(text: &str) -> String {
-    let mut quoted = String::with_capacity(text.len() + 2);
-    quoted.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => quoted.push_str("\\\""),
-            '\\' => quoted.push_str("\\\\"),
-            '\n' => quoted.push_str("\\n"),
-            '\r' => quoted.push_str("\\r"),
-            '\t' => quoted.push_str("\\t"),
-            c if c.is_control() => quoted.push_str(&format!("\\u{:04X}", u32::from(c))),
-            c => quoted.push(c),
-        }
-    }
-    quoted.push('"');
-    quoted
 }
 
 #[cfg(test)]

@@ -161,6 +161,9 @@ pub struct ExitReport {
     pub closing: Option<Duration>,
     /// The last text on its stderr, bounded by the size that the command asked for.
     pub stderr_tail: Arc<str>,
+    /// The part of that text that came after the process had last written to its stdout: what it said about its end, as far
+    /// as can be told from two pipes that are read side by side.
+    pub stderr_since_output: Arc<str>,
     /// Whether the rest of its process group was killed after it, so that no helper in the group goes on. False where there
     /// are no groups, and where the process was not there to be collected.
     pub group_swept: bool,
@@ -177,6 +180,13 @@ impl ExitReport {
     #[must_use]
     pub fn stderr_tail(&self) -> &str {
         &self.stderr_tail
+    }
+
+    /// What the process wrote to stderr after its last output; see
+    /// [`stderr_since_output`](Self::stderr_since_output).
+    #[must_use]
+    pub fn stderr_since_output(&self) -> &str {
+        &self.stderr_since_output
     }
 
     /// Whether a launcher was started that could not find the program it should run, by its exit code 127.

@@ -21,18 +21,24 @@ const DEFAULT_PATHEXT: &str = ".COM;.EXE;.BAT;.CMD";
 pub enum Origin {
     /// The caller, by an explicit program.
     Explicit,
+    /// Turnwire's own installer.
+    Pinned,
     /// The variable `PATH`.
     SearchPath,
     /// The variable `CODEX_BIN`.
     Variable,
+    /// Nobody: it is where installers put it.
+    WellKnown,
 }
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Explicit => "given explicitly",
+            Self::Pinned => "pinned",
             Self::SearchPath => "in PATH",
             Self::Variable => "from CODEX_BIN",
+            Self::WellKnown => "where installers put it",
         })
     }
 }
@@ -45,6 +51,14 @@ pub struct Candidate {
     pub origin: Origin,
     /// The file.
     pub path: PathBuf,
+}
+
+impl Candidate {
+    /// A place of the pinned program.
+    #[must_use]
+    pub const fn pinned(path: PathBuf) -> Self {
+        Self { origin: Origin::Pinned, path }
+    }
 }
 
 /// Why a place did not do.
@@ -108,6 +122,8 @@ pub fn candidates(
     let variable = codex_bin.filter(|value| !value.is_empty());
     let (origin, wanted) = match (program, variable) {
         (Program::Explicit(wanted), _) => (Origin::Explicit, wanted.as_path()),
+        // It depends on none of these.
+        (Program::Pinned, _) => return Vec::new(),
         (Program::Search, Some(wanted)) => (Origin::Variable, Path::new(wanted)),
         (Program::Search, None) => (Origin::SearchPath, Path::new("codex")),
     };
@@ -193,6 +209,13 @@ pub enum LaunchError {
         /// The system's error as text.
         message: Arc<str>,
     },
+    /// The server's temporary home could not be made.
+    Home {
+        /// The folder in which it was to be made.
+        path: PathBuf,
+        /// The kind of the system's error.
+        kind: io::ErrorKind,
+    },
     /// The folder to start in is no usable folder.
     WorkingDirectory {
         /// The folder.
@@ -245,6 +268,12 @@ impl fmt::Display for LaunchError {
                     _ => Ok(()),
                 }
             }
+            Self::Home { path, kind } => write!(
+                f,
+                "cannot make a temporary home for the codex program in {}: {kind}; set TMPDIR to a folder that can be \
+                 written to, or give the server a home with `Command::codex_home`",
+                path.display()
+            ),
             Self::WorkingDirectory { path, kind } => write!(
                 f,
                 "cannot start the codex program in the folder {}: {kind}; create the folder or choose another",
@@ -270,7 +299,11 @@ fn write_not_found(f: &mut fmt::Formatter<'_>, tried: &[Tried]) -> fmt::Result {
         Some(Origin::Variable) => {
             write!(f, "; CODEX_BIN is set, so nothing else was tried: correct or unset it, or {INSTALL}")
         }
-        Some(Origin::SearchPath) => write!(f, "; CODEX_BIN is not set; {INSTALL}"),
+        Some(Origin::Pinned) => f.write_str(
+            "; a pinned program is never replaced by another: install it with the program `turnwire-install-codex`, or with \
+             `turnwire_blocking::pinned::Installer`",
+        ),
+        Some(Origin::SearchPath | Origin::WellKnown) => write!(f, "; CODEX_BIN is not set; {INSTALL}"),
         None => write!(f, "; {INSTALL}"),
     }
 }

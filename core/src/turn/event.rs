@@ -1,19 +1,25 @@
 //! What a turn, a thread or a connection has to tell, before anybody asks for its type.
 
 use crate::{
+    connection::{AskEnd, Asked},
     envelope::RpcId,
     id::{ItemId, ThreadId, TurnId},
     json::Json,
-    turn::State,
+    protocol::Notification,
+    turn::{State, TurnKey},
 };
-use alloc::{boxed::Box, string::String};
+use alloc::{boxed::Box, string::String, sync::Arc};
 use bytes::Bytes;
-use core::fmt;
+use core::{fmt, ops::Deref};
 
 /// One event.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum RawEvent {
+    /// The server asks something that somebody here may answer.
+    Asked(Box<Asked>),
+    /// What the server asked was answered, or is closed. A refusal is [`Refused`](Self::Refused).
+    AskEnded(Box<Asked>, AskEnd),
     /// A piece of text of an item that is being written.
     Delta(Delta),
     /// Something about the connection that its owner may want to know.
@@ -26,6 +32,10 @@ pub enum RawEvent {
     Notification(RawNotification),
     /// A request of the server was refused on the application's behalf.
     Refused(Refused),
+    /// The application asked for no more events of the thread (`thread/unsubscribe`): the last event of its streams.
+    Unsubscribed,
+    /// A turn began that was not started here. Only from `Scope::Turns`.
+    Turn(TurnKey),
 }
 
 impl RawEvent {
@@ -33,10 +43,11 @@ impl RawEvent {
     #[must_use]
     pub fn thread(&self) -> Option<&ThreadId> {
         match self {
+            Self::Asked(asked) | Self::AskEnded(asked, _) => asked.request.thread.as_ref(),
             Self::Delta(delta) => Some(&delta.thread),
             Self::Notification(notification) => notification.thread.as_ref(),
             Self::Refused(refused) => refused.notification.thread.as_ref(),
-            Self::Diagnostic(_) | Self::Ended(_) | Self::Gap(_) => None,
+            Self::Diagnostic(_) | Self::Ended(_) | Self::Gap(_) | Self::Turn(_) | Self::Unsubscribed => None,
         }
     }
 
@@ -46,7 +57,12 @@ impl RawEvent {
     pub fn is_best_effort(&self) -> bool {
         match self {
             Self::Delta(_) | Self::Diagnostic(_) | Self::Gap(_) => true,
-            Self::Ended(_) | Self::Refused(_) => false,
+            Self::Asked(_)
+            | Self::AskEnded(..)
+            | Self::Ended(_)
+            | Self::Refused(_)
+            | Self::Turn(_)
+            | Self::Unsubscribed => false,
             Self::Notification(notification) => !matches!(
                 &*notification.method,
                 "error"
@@ -73,7 +89,11 @@ impl RawEvent {
             Self::Diagnostic(diagnostic) => diagnostic.head.len(),
             Self::Notification(notification) => notification.method.len() + notification.params.len(),
             Self::Refused(refused) => refused.notification.method.len() + refused.notification.params.len(),
-            Self::Ended(_) | Self::Gap(_) => 0,
+            Self::Asked(asked) | Self::AskEnded(asked, _) => {
+                let changes = asked.changes.as_ref().map_or(0, |changes| changes.as_str().len());
+                asked.request.method.len() + asked.request.params.len() + changes
+            }
+            Self::Ended(_) | Self::Gap(_) | Self::Turn(_) | Self::Unsubscribed => 0,
         }
     }
 }
@@ -138,12 +158,8 @@ impl DeltaKind {
 pub struct Delta {
     /// What it adds to.
     pub kind: DeltaKind,
-    /// The thread; with a sub-agent's thread this is the child's.
-    pub thread: ThreadId,
-    /// The turn.
-    pub turn: TurnId,
-    /// The item.
-    pub item: ItemId,
+    /// Where it belongs. Its members can be named as if they were the delta's own.
+    pub origin: Arc<DeltaOrigin>,
     /// Which part of the item: `summaryIndex` or `contentIndex`.
     pub index: Option<i64>,
     /// The text.
@@ -154,14 +170,32 @@ pub struct Delta {
     pub raw: Option<Json>,
 }
 
+/// Where a delta belongs. The deltas of one item share it, as a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeltaOrigin {
+    /// The thread; with a sub-agent's thread this is the child's.
+    pub thread: ThreadId,
+    /// The turn.
+    pub turn: TurnId,
+    /// The item.
+    pub item: ItemId,
+}
+
+impl Deref for Delta {
+    type Target = DeltaOrigin;
+
+    fn deref(&self) -> &DeltaOrigin {
+        &self.origin
+    }
+}
+
 impl Delta {
     /// Whether another delta may be appended to this one without losing anything.
     pub(crate) fn continues_as(&self, next: &Self) -> bool {
         self.kind == next.kind
-            && self.item == next.item
             && self.index == next.index
-            && self.turn == next.turn
-            && self.thread == next.thread
+            && (Arc::ptr_eq(&self.origin, &next.origin) || self.origin == next.origin)
             && self.raw.is_none()
             && next.raw.is_none()
     }
@@ -205,6 +239,12 @@ impl RawNotification {
         }
     }
 
+    /// It as a type of its own, if it is of that type and fits it.
+    #[must_use]
+    pub fn decode<N: Notification>(&self) -> Option<N> {
+        (*self.method == *N::METHOD).then(|| crate::protocol::decode(self.params_text()).ok()).flatten()
+    }
+
     /// The params.
     #[must_use]
     pub fn params_json(&self) -> Json {
@@ -231,6 +271,36 @@ pub struct Refused {
     pub id: RpcId,
     /// The request: method, params, thread and turn.
     pub notification: RawNotification,
+    /// Why it was refused.
+    pub why: RefusedWhy,
+}
+
+/// Why a request of the server was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RefusedWhy {
+    /// Nobody answered in time.
+    Deadline,
+    /// The handler that was to answer failed, or panicked.
+    HandlerFailed,
+    /// Nobody here answers requests of its kind.
+    NobodyAsked,
+    /// Too many are open; see `Limits::max_asks`.
+    TooMany,
+    /// Whoever was asked left without an answer.
+    Unhandled,
+}
+
+impl fmt::Display for RefusedWhy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Deadline => "nobody answered in time",
+            Self::HandlerFailed => "its handler failed",
+            Self::NobodyAsked => "nobody here answers such requests",
+            Self::TooMany => "too many are open",
+            Self::Unhandled => "whoever was asked left without an answer",
+        })
+    }
 }
 
 /// Something that the connection met and went on from.
@@ -257,16 +327,27 @@ impl fmt::Debug for Diagnostic {
 pub enum DiagnosticKind {
     /// A second answer to one request.
     DuplicateResponse,
+    /// A handler of the application failed or panicked. The head is the method that it was to answer.
+    HandlerFailed,
     /// The answer to a request whose deadline had passed, or that nobody waits for any more.
     LateResponse,
     /// A line that looks like JSON and is not, or is no message.
     Malformed,
     /// A line that is no JSON object: a banner, a log line.
     Noise,
+    /// The server's home is not the one that it was started with.
+    OtherHome,
     /// A line longer than `Limits::max_line`.
     Oversized,
+    /// A turn had a sandbox of its own, and the thread's own could not be restored after it. The head is the thread's id. Turns
+    /// that are started here carry the thread's own sandbox; others do not.
+    SandboxNotRestored,
+    /// The pieces of a message do not add up to the message as it was completed. What was completed counts.
+    TextMismatch,
     /// The last line had no end.
     Truncated,
     /// An answer to a request that was never made.
     UnknownResponse,
+    /// The server's version is not one that this version of turnwire was tried with, or it does not say which it is.
+    UntriedVersion,
 }

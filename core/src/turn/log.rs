@@ -3,6 +3,12 @@
 use crate::turn::RawEvent;
 use alloc::{collections::VecDeque, vec::Vec};
 
+/// How much a consumer takes at once, in bytes: what it has taken does not count as unread any more.
+const AT_ONCE: usize = 1024 * 1024;
+
+/// How large an empty queue is kept, in events.
+const KEEP_EVENTS: usize = 4096;
+
 /// Names a subscription. Local to its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SubscriptionKey(pub(crate) u64);
@@ -46,6 +52,8 @@ struct Reader {
     bytes: usize,
     /// Set if and only if the consumer was told that there is something and has not found the end since.
     told: bool,
+    /// Whether no more events come for it, though they may for others.
+    ended: bool,
 }
 
 /// The events of one turn, one thread or one connection, for each consumer until it has read them.
@@ -60,7 +68,7 @@ pub(crate) struct EventLog {
 impl EventLog {
     /// Adds a consumer, which will see what comes from now on.
     pub(crate) fn subscribe(&mut self, key: SubscriptionKey) {
-        self.readers.push(Reader { key, queue: VecDeque::new(), bytes: 0, told: false });
+        self.readers.push(Reader { key, queue: VecDeque::new(), bytes: 0, told: false, ended: false });
     }
 
     /// Removes a consumer and what it had still to read.
@@ -83,6 +91,14 @@ impl EventLog {
         pushed
     }
 
+    /// Gives those who listen now a last event. Who listens later is not concerned.
+    pub(crate) fn end_readers(&mut self, last: RawEvent, policy: Policy, mut tell: impl FnMut(SubscriptionKey)) {
+        self.push(last, policy, &mut tell);
+        for reader in &mut self.readers {
+            reader.ended = true;
+        }
+    }
+
     /// Says that no more events come.
     pub(crate) fn finish(&mut self, mut tell: impl FnMut(SubscriptionKey)) {
         self.finished = true;
@@ -101,9 +117,42 @@ impl EventLog {
             }
             None => {
                 reader.told = false;
-                if self.finished { Next::Finished } else { Next::Pending }
+                if self.finished || reader.ended { Next::Finished } else { Next::Pending }
             }
         }
+    }
+
+    /// How many listen.
+    pub(crate) fn readers(&self) -> usize {
+        self.readers.len()
+    }
+
+    /// Appends the events of a consumer to `into`: all of them, or as many as there are within [`AT_ONCE`] and one more.
+    /// Says whether no more will come.
+    pub(crate) fn take(&mut self, key: SubscriptionKey, into: &mut VecDeque<RawEvent>) -> bool {
+        let Some(reader) = self.readers.iter_mut().find(|reader| reader.key == key) else { return true };
+        if reader.bytes > AT_ONCE {
+            let mut bytes = 0;
+            while bytes <= AT_ONCE {
+                let Some(event) = reader.queue.pop_front() else { break };
+                bytes += event.size();
+                into.push_back(event);
+            }
+            reader.bytes = reader.bytes.saturating_sub(bytes);
+        } else {
+            if into.is_empty() && into.capacity() <= KEEP_EVENTS {
+                // Two queues go back and forth, and nothing is moved.
+                core::mem::swap(into, &mut reader.queue);
+            } else {
+                into.append(&mut reader.queue);
+            }
+            reader.bytes = 0;
+        }
+        if !reader.queue.is_empty() {
+            return false;
+        }
+        reader.told = false;
+        self.finished || reader.ended
     }
 
     /// Whether nobody listens.
@@ -119,6 +168,9 @@ impl EventLog {
 
 impl Reader {
     fn push(&mut self, event: RawEvent, policy: Policy, pushed: &mut Pushed, tell: &mut impl FnMut(SubscriptionKey)) {
+        if self.ended {
+            return;
+        }
         let is_full = self.bytes >= policy.max_bytes;
         if is_full && event.is_best_effort() {
             pushed.left_out += 1;
@@ -162,7 +214,7 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::turn::{Delta, DeltaKind, State};
+    use crate::turn::{Delta, DeltaKind, DeltaOrigin, State};
     use alloc::{format, string::String};
 
     const MERGE_AT_ONCE: Policy = Policy { merge_after: Some(1), max_bytes: 1 << 20 };
@@ -172,9 +224,7 @@ mod tests {
     fn delta(item: &str, text: &str) -> RawEvent {
         RawEvent::Delta(Delta {
             kind: DeltaKind::AgentMessage,
-            thread: "T".into(),
-            turn: "U".into(),
-            item: item.into(),
+            origin: DeltaOrigin { thread: "T".into(), turn: "U".into(), item: item.into() }.into(),
             index: None,
             text: text.into(),
             merged: 0,

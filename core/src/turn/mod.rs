@@ -4,6 +4,9 @@
 //! it ends once. It never waits and never sends: the connection moves it, by the table in [`table`]:
 //!
 //! ```text
+//! Queued       --Sent--> Starting
+//!              --Refused--> NotStarted
+//!              --Deadline--> TimedOut
 //! Starting     --Accepted--> Running
 //!              --Refused--> NotStarted
 //!              --Deadline--> TimedOut
@@ -14,6 +17,7 @@
 //!              --EndFailed--> Failed
 //!              --EndUnknown--> UnknownStatus
 //!              --Deadline--> TimedOut
+//!              --Silence--> TimedOut
 //!              --Disconnect--> Lost
 //! Interrupting --InterruptRefused--> Running
 //!              --EndCompleted--> Completed
@@ -21,38 +25,53 @@
 //!              --EndFailed--> Failed
 //!              --EndUnknown--> UnknownStatus
 //!              --Deadline--> TimedOut
+//!              --Silence--> TimedOut
 //!              --Disconnect--> Lost
 //! ```
 //!
 //! What arrives about a turn before the answer to its `turn/start` is parked by the connection and replayed in order.
 //! `turn/started` is never required. A local end, such as a deadline, is not the server's: the thread stays busy until
-//! the server has ended the turn too.
+//! the server has ended the turn too. A turn that is attached to, because it runs already, begins as `Running`.
 
 mod event;
+mod input;
 mod log;
+mod options;
 mod report;
+mod silence;
 mod steer;
 pub mod table;
+mod written;
 
-pub use event::{Delta, DeltaKind, Diagnostic, DiagnosticKind, RawEvent, RawNotification, Refused};
+pub use event::{
+    Delta, DeltaKind, DeltaOrigin, Diagnostic, DiagnosticKind, RawEvent, RawNotification, Refused, RefusedWhy,
+};
+pub use input::{InputError, MAX_INPUT_CHARS};
 pub use log::{Next, SubscriptionKey};
+pub use options::{DropPolicy, TurnOptions, WhenBusy};
 pub use report::{TurnReport, TurnResult, TurnUsage};
 pub(crate) use steer::says_no_active_turn;
 pub use steer::steer_error;
 pub use table::{Cause, State};
 
+#[cfg(feature = "client")]
+pub(crate) use input::{NO_REMOTE_IMAGES_SINCE, check_input, has_remote_image};
 pub(crate) use log::{EventLog, Policy};
 pub(crate) use report::{Collector, Ending};
+pub(crate) use silence::Silence;
+pub(crate) use steer::actual_turn;
+pub(crate) use written::{Written, kind_of_item, mark_of_input, mark_of_message};
 
 use crate::{
-    connection::RequestKey,
+    connection::{Prepared, RequestKey},
+    envelope::{JsonText, Keys},
     error::{CallError, Disconnect, Fault},
     id::{ItemId, ThreadId, TurnId},
     json::Json,
-    protocol::{ThreadTokenUsage, UserInput},
+    protocol::{ThreadTokenUsage, TokenUsageBreakdown, UserInput},
     time::Time,
 };
-use alloc::{boxed::Box, vec::Vec};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::time::Duration;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -91,7 +110,7 @@ impl Interrupt {
         match self {
             Self::Idle => true,
             Self::Settled(Err(error)) => match &error.fault {
-                Fault::Rpc(_) => true,
+                Fault::Rpc(_) | Fault::OtherTurn { .. } => true,
                 _ => !error.may_have_effect(),
             },
             Self::Held { .. } | Self::Sent { .. } | Self::Settled(Ok(_)) => false,
@@ -99,21 +118,67 @@ impl Interrupt {
     }
 }
 
+/// How a turn begins.
+#[derive(Debug)]
+pub(crate) enum Origin {
+    /// It was found running, or begun by somebody else.
+    Attached,
+    /// `thread/compact/start`, whose answer does not name the turn.
+    Compaction {
+        /// A turn that began on the thread since, and may be it.
+        candidate: Option<TurnId>,
+        /// Until when the turn is waited for, since the request was taken. Then there is a timer of this.
+        until: Option<Time>,
+    },
+    /// `review/start` on a thread of its own, which the answer names.
+    Detached,
+    /// `review/start`, whose answer names the turn. The server announces it under another id.
+    Review,
+    /// `turn/start`, whose answer names the turn.
+    Start,
+}
+
+impl Origin {
+    /// Whether the server has taken the request, and its answer does not name the turn.
+    pub(crate) fn is_taken(&self) -> bool {
+        matches!(self, Self::Compaction { until: Some(_), .. })
+    }
+}
+
 /// A turn.
 #[derive(Debug)]
 pub(crate) struct Turn {
-    /// The request that starts it.
-    pub(crate) start: RequestKey,
+    pub(crate) origin: Origin,
+    /// The request that starts it; `None` while it waits, and for a turn that was attached to.
+    pub(crate) start: Option<RequestKey>,
+    /// What is to be sent when the thread is free. Set if and only if the state is `Queued`.
+    pub(crate) queued: Option<(Prepared, TurnOptions)>,
     pub(crate) thread: ThreadId,
     pub(crate) id: Option<TurnId>,
+    /// Another name under which its events may come.
+    pub(crate) alias: Option<TurnId>,
     state: State,
     /// Whether anything proved that the turn runs on the server.
     pub(crate) is_evident: bool,
     /// Whether nothing more is to be expected from the server about this turn's end.
     pub(crate) is_over_for_server: bool,
-    /// Whether the application may still ask for its result. A released turn collects nothing.
-    pub(crate) is_held: bool,
+    /// How many may still ask for its result. A released turn collects nothing.
+    pub(crate) holders: u32,
+    /// What is done when the last of them goes.
+    pub(crate) on_drop: DropPolicy,
+    /// Whether it is to be stopped as soon as it can be, though nobody may wait for that.
+    pub(crate) wants_stop: bool,
+    /// Whether something of it may have been missed.
+    pub(crate) is_partial: bool,
+    /// What its input says, for servers that name a turn of their own and use the input in another.
+    pub(crate) input_mark: Option<u64>,
+    /// Readers that were made when it was found, for those who follow the turns of its thread.
+    pub(crate) unclaimed: Vec<SubscriptionKey>,
+    /// The text that its messages should have when they are completed.
+    pub(crate) written: Written,
     pub(crate) joined: bool,
+    /// Whether something was heard of it, or of another turn on its thread, though its start was never answered.
+    pub(crate) was_seen: bool,
     /// The turn that ran on the thread when this one was started, as far as was known.
     pub(crate) running_before: Option<TurnId>,
     pub(crate) log: EventLog,
@@ -125,24 +190,52 @@ pub(crate) struct Turn {
     /// Steers that wait for the turn's id.
     pub(crate) held_steers: Vec<(RequestKey, Vec<UserInput>)>,
     pub(crate) deadline: Option<(Time, Duration)>,
+    /// How long it may be silent, if that is bounded.
+    pub(crate) silence: Option<Silence>,
     /// Until when the end is waited for since the thread was said to be idle. Then there is a timer of this.
     pub(crate) idle_until: Option<Time>,
     /// How often the server has refused the interrupt as too early.
     pub(crate) interrupt_refusals: u32,
-    last_item: Option<ItemId>,
+    last_origin: Option<Arc<DeltaOrigin>>,
 }
 
 impl Turn {
-    pub(crate) fn new(thread: ThreadId, start: RequestKey, deadline: Option<(Time, Duration)>) -> Self {
+    /// A turn whose start waits for its thread.
+    pub(crate) fn queued(
+        now: Time,
+        thread: ThreadId,
+        request: Prepared,
+        options: &TurnOptions,
+        origin: Origin,
+    ) -> Self {
+        Self { origin, queued: Some((request, options.clone())), ..Self::new(now, thread, State::Queued, options) }
+    }
+
+    /// A turn that runs already.
+    pub(crate) fn attached(now: Time, thread: ThreadId, id: TurnId, options: &TurnOptions) -> Self {
+        Self { id: Some(id), is_evident: true, is_partial: true, ..Self::new(now, thread, State::Running, options) }
+    }
+
+    fn new(now: Time, thread: ThreadId, state: State, options: &TurnOptions) -> Self {
         Self {
-            start,
+            origin: Origin::Attached,
+            start: None,
+            queued: None,
             thread,
             id: None,
-            state: State::Starting,
+            alias: None,
+            state,
             is_evident: false,
             is_over_for_server: false,
-            is_held: true,
+            holders: 1,
+            on_drop: options.on_drop,
+            wants_stop: false,
+            is_partial: false,
+            input_mark: None,
+            unclaimed: Vec::new(),
+            written: Written::default(),
             joined: false,
+            was_seen: false,
             running_before: None,
             log: EventLog::default(),
             collected: Collector::default(),
@@ -150,11 +243,53 @@ impl Turn {
             start_fault: None,
             interrupt: Interrupt::Idle,
             held_steers: Vec::new(),
-            deadline,
+            deadline: options.deadline.map(|limit| (now + limit, limit)),
+            silence: options.idle_deadline.map(|limit| Silence::new(limit, options.idle_deadline_at_work(limit))),
             idle_until: None,
             interrupt_refusals: 0,
-            last_item: None,
+            last_origin: None,
         }
+    }
+
+    /// Whether anybody may still ask for its result.
+    pub(crate) fn is_held(&self) -> bool {
+        self.holders > 0
+    }
+
+    /// The turn's id, if it is a compaction that is not known by name yet and this is what shows which turn it is: a turn
+    /// that began since, and compacts; or does not end well, and so cannot show more.
+    pub(crate) fn shows_itself(
+        &mut self,
+        method: &str,
+        keys: &Keys<'_>,
+        params: Option<JsonText<'_>>,
+    ) -> Option<TurnId> {
+        let Origin::Compaction { candidate, .. } = &mut self.origin else { return None };
+        let named = keys.turn()?;
+        if method == "turn/started" {
+            if self.running_before.as_ref().is_none_or(|before| before != named) {
+                *candidate = Some(named.into());
+            }
+            return None;
+        }
+        let id = candidate.clone().filter(|candidate| candidate == named)?;
+        match method {
+            "item/started" | "item/completed" => {
+                let item = params.and_then(|params| member(params, Member::Item))?;
+                compacts(item).then_some(id)
+            }
+            "turn/completed" if keys.status.as_deref() == Some("completed") => {
+                *candidate = None;
+                None
+            }
+            "turn/completed" => Some(id),
+            _ => None,
+        }
+    }
+
+    /// Keeps an item that was done before the turn was attached to.
+    pub(crate) fn collect_known(&mut self, id: &ItemId, item: &RawValue) {
+        self.collected.complete(id.as_str(), item.into());
     }
 
     pub(crate) fn state(&self) -> State {
@@ -173,8 +308,8 @@ impl Turn {
     }
 
     /// Reads what a notification says about the turn's outcome.
-    pub(crate) fn collect(&mut self, method: &str, item: Option<&str>, params: &RawValue) {
-        if !self.is_held || self.state.is_end() {
+    pub(crate) fn collect(&mut self, method: &str, item: Option<&str>, params: JsonText<'_>) {
+        if !self.is_held() || self.state.is_end() {
             return;
         }
         match method {
@@ -203,23 +338,52 @@ impl Turn {
         }
     }
 
-    /// The item's id, shared with the event before if it is the same.
-    pub(crate) fn intern_item(&mut self, id: &str) -> ItemId {
-        match &self.last_item {
-            Some(last) if last == id => last.clone(),
-            _ => {
-                let item = ItemId::from(id);
-                if self.is_held && !self.state.is_end() {
-                    self.collected.see(id);
-                }
-                self.last_item = Some(item.clone());
-                item
+    /// Takes a piece of a message, or compares a completed one with its pieces. Says whether they do not fit.
+    pub(crate) fn check_text(
+        &mut self,
+        method: &str,
+        item: Option<&str>,
+        delta: Option<&str>,
+        params: JsonText<'_>,
+    ) -> bool {
+        let Some(item) = item else { return false };
+        match (method, delta) {
+            ("item/agentMessage/delta" | "item/plan/delta", Some(delta)) => self.written.add(item, delta),
+            ("item/completed", _) => {
+                return written::text_of_item(params).is_some_and(|text| !self.written.is_text(item, &text));
             }
+            _ => {}
         }
+        false
+    }
+
+    /// Where a delta of the item belongs, shared with the delta before if that is the same. `None`: the turn is not named.
+    pub(crate) fn origin_of(&mut self, item: &str) -> Option<Arc<DeltaOrigin>> {
+        if let Some(last) =
+            self.last_origin.as_ref().filter(|last| last.item == item && Some(&last.turn) == self.id.as_ref())
+        {
+            return Some(Arc::clone(last));
+        }
+        if self.is_held() && !self.state.is_end() {
+            self.collected.see(item);
+        }
+        let turn = self.id.clone()?;
+        let origin = Arc::new(DeltaOrigin { thread: self.thread.clone(), turn, item: item.into() });
+        self.last_origin = Some(Arc::clone(&origin));
+        Some(origin)
+    }
+
+    /// Whether a sign that it runs changes nothing any more: most events are no more than that.
+    pub(crate) fn is_unmoved_by_evidence(&self) -> bool {
+        self.is_evident
+            && self.idle_until.is_none()
+            && self.silence.is_none()
+            && matches!(self.interrupt, Interrupt::Idle)
+            && self.state != State::TimedOut
     }
 
     /// Ends as the server says.
-    pub(crate) fn end_by_server(&mut self, status: Option<&str>, params: &RawValue) -> bool {
+    pub(crate) fn end_by_server(&mut self, status: Option<&str>, params: JsonText<'_>) -> bool {
         self.is_over_for_server = true;
         let cause = match status {
             Some("completed") => Cause::EndCompleted,
@@ -240,7 +404,13 @@ impl Turn {
     /// Ends for the caller, though not for the server.
     pub(crate) fn end_by_deadline(&mut self) -> bool {
         let limit = self.deadline.map(|(_, limit)| limit);
+        self.is_over_for_server |= self.state == State::Queued;
         self.end(Cause::Deadline, Ending { limit, ..Ending::default() })
+    }
+
+    /// Ends for the caller, though not for the server, because nothing was heard of it for so long.
+    pub(crate) fn end_by_silence(&mut self, limit: Duration, age: Duration) -> bool {
+        self.end(Cause::Silence, Ending { limit: Some(limit), age: Some(age), ..Ending::default() })
     }
 
     /// Ends before it began.
@@ -263,20 +433,27 @@ impl Turn {
 
     /// Takes the report of an ended turn. `None` before its end and when it was taken already.
     pub(crate) fn take_report(&mut self) -> Option<TurnReport> {
-        Some(TurnReport {
-            thread: self.thread.clone(),
-            id: self.id.clone(),
-            ending: self.ending.take()?,
-            joined: self.joined,
-            collected: core::mem::take(&mut self.collected),
-        })
+        // Whoever else holds it will ask too.
+        let (ending, collected) = match self.holders {
+            0 | 1 => (self.ending.take()?, core::mem::take(&mut self.collected)),
+            _ => (self.ending.clone()?, self.collected.clone()),
+        };
+        let (thread, id, joined) = (self.thread.clone(), self.id.clone(), self.joined);
+        Some(TurnReport { thread, id, ending, joined, is_partial: self.is_partial || joined, collected })
+    }
+
+    /// What the thread had used before, if that is known and the turn has not reported yet.
+    pub(crate) fn set_usage_before(&mut self, total: &TokenUsageBreakdown) {
+        self.collected.set_usage_before(total);
     }
 
     /// Forgets what only the application would have asked for.
     pub(crate) fn release(&mut self) {
-        self.is_held = false;
-        self.collected = Collector::default();
-        self.ending = None;
+        self.holders = self.holders.saturating_sub(1);
+        if self.holders == 0 {
+            self.collected = Collector::default();
+            self.ending = None;
+        }
     }
 
     /// Bytes held in unread events.
@@ -287,8 +464,19 @@ impl Turn {
 
 impl Default for Ending {
     fn default() -> Self {
-        Self { state: State::Lost, cause: None, limit: None, status: Box::default(), turn: None }
+        Self { state: State::Lost, cause: None, limit: None, age: None, status: Box::default(), turn: None }
     }
+}
+
+/// Whether an item is that of a compaction.
+fn compacts(item: &RawValue) -> bool {
+    #[derive(Deserialize)]
+    struct Item<'a> {
+        #[serde(borrow, rename = "type")]
+        kind: Option<&'a RawValue>,
+    }
+    let item: Result<Item<'_>, _> = serde_json::from_str(item.get());
+    item.is_ok_and(|item| item.kind.is_some_and(|kind| kind.get() == "\"contextCompaction\""))
 }
 
 /// The members of params that the machine itself looks into.
@@ -305,7 +493,7 @@ enum Member {
 }
 
 /// One member of an object, as it stands.
-fn member(params: &RawValue, wanted: Member) -> Option<&RawValue> {
+fn member(params: JsonText<'_>, wanted: Member) -> Option<&RawValue> {
     struct Find(Member);
 
     impl<'de> serde::de::Visitor<'de> for Find {

@@ -4,7 +4,7 @@ use crate::{
     error::{Disconnect, TurnError},
     id::{ItemId, ThreadId, TurnId},
     json::Json,
-    protocol::{self, MessagePhase, ThreadItem, ThreadTokenUsage, TokenUsageBreakdown},
+    protocol::{self, CodexErrorInfo, MessagePhase, ThreadItem, ThreadTokenUsage, TokenUsageBreakdown},
     turn::State,
 };
 use alloc::{
@@ -20,7 +20,9 @@ use serde_json::value::RawValue;
 /// The tokens that one turn used.
 ///
 /// The server reports the sum over the whole thread after each call of the model. This is the last such sum minus what
-/// the thread had used before the turn's first report.
+/// the thread had used before the turn: the sum that was last reported for it then, or else the turn's first sum without
+/// the call that it was reported for. What a server repeats of earlier turns, when a thread is resumed or compacted, is so
+/// not counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TurnUsage {
@@ -38,6 +40,9 @@ pub struct TurnUsage {
     pub reports: u32,
     /// How many tokens the model can hold, if the server said so.
     pub context_window: Option<i64>,
+    /// Whether the turn may have used more than this: it was attached to or joined while it ran, its events had a gap, or
+    /// the sums of its thread went down, as they may when a thread is compacted.
+    pub is_lower_bound: bool,
 }
 
 /// What a turn produced.
@@ -52,6 +57,9 @@ pub struct TurnResult {
     pub status: State,
     /// The items that were completed, in the order in which they were first seen.
     pub items: Vec<ThreadItem>,
+    /// The items that were seen and never completed: what the model began and gave up, and what an interrupt cut off. A
+    /// command that goes on in the background is among them; what comes of it later is for the thread's events.
+    pub open_items: Vec<ItemId>,
     /// The text of the last message in the phase of the final answer; if no message has a phase, of the last message.
     pub final_response: Option<String>,
     /// Tokens used; `None` if the server reported none.
@@ -77,6 +85,24 @@ impl TurnResult {
     pub fn error_message(&self) -> Option<&str> {
         self.error.as_ref().map(|error| error.message.as_str())
     }
+
+    /// What kind of error it was, if the server said so.
+    #[must_use]
+    pub fn error_info(&self) -> Option<&CodexErrorInfo> {
+        self.error.as_ref()?.codex_error_info.as_ref()
+    }
+
+    /// With what HTTP status the model's server refused, if that was it and the server passed it on.
+    #[must_use]
+    pub fn http_status(&self) -> Option<u16> {
+        match self.error_info()? {
+            CodexErrorInfo::HttpConnectionFailed(info) => info.http_status_code,
+            CodexErrorInfo::ResponseStreamConnectionFailed(info) => info.http_status_code,
+            CodexErrorInfo::ResponseStreamDisconnected(info) => info.http_status_code,
+            CodexErrorInfo::ResponseTooManyFailedAttempts(info) => info.http_status_code,
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Debug for TurnResult {
@@ -94,13 +120,15 @@ impl fmt::Debug for TurnResult {
 }
 
 /// How a turn ended and what is known of it, before anything is decoded.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Ending {
     pub(crate) state: State,
     /// Set if and only if `state` is `Lost`.
     pub(crate) cause: Option<Disconnect>,
     /// Set if and only if `state` is `TimedOut`.
     pub(crate) limit: Option<Duration>,
+    /// Set if and only if `state` is `TimedOut` because of silence: how long there was no sign of life.
+    pub(crate) age: Option<Duration>,
     /// The status as the server wrote it, for `UnknownStatus`.
     pub(crate) status: Box<str>,
     /// The `turn` of `turn/completed`.
@@ -114,6 +142,8 @@ pub struct TurnReport {
     pub(crate) id: Option<TurnId>,
     pub(crate) ending: Ending,
     pub(crate) joined: bool,
+    /// Whether something of the turn may have been missed.
+    pub(crate) is_partial: bool,
     pub(crate) collected: Collector,
 }
 
@@ -123,7 +153,7 @@ impl TurnReport {
     /// # Errors
     /// Anything but a completed or interrupted turn is an error; it holds what the turn produced all the same.
     pub fn into_result(self) -> Result<TurnResult, TurnError> {
-        let Self { thread, id, ending, joined, collected } = self;
+        let Self { thread, id, ending, joined, is_partial, collected } = self;
         let end: EndOfTurn<'_> = ending.turn.as_ref().and_then(|turn| turn.decode().ok()).unwrap_or_default();
         let items = collected.items(end.items);
         let result = TurnResult {
@@ -132,7 +162,8 @@ impl TurnReport {
             status: ending.state,
             final_response: final_response(&items),
             items,
-            usage: collected.usage(),
+            open_items: collected.open_items(),
+            usage: collected.usage(is_partial),
             error: end
                 .error
                 .and_then(|error| serde_json::from_str(error.get()).ok())
@@ -148,7 +179,11 @@ impl TurnReport {
             (State::Failed, _) => Err(TurnError::Failed(Box::new(result))),
             (State::Lost, Some(cause)) => Err(TurnError::Lost { cause, report: Box::new(result) }),
             (State::TimedOut, _) => {
-                Err(TurnError::TimedOut { limit: ending.limit.unwrap_or_default(), report: Box::new(result) })
+                let (limit, report) = (ending.limit.unwrap_or_default(), Box::new(result));
+                Err(match ending.age {
+                    Some(age) => TurnError::IdleTimedOut { limit, age, report },
+                    None => TurnError::TimedOut { limit, report },
+                })
             }
             _ => Err(TurnError::UnknownStatus { status: ending.status, report: Box::new(result) }),
         }
@@ -189,14 +224,12 @@ fn final_response(items: &[ThreadItem]) -> Option<String> {
 }
 
 /// Collects what a turn produces, since the server's last word on it holds next to nothing.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Collector {
     /// In the order of first sight: the item's JSON once it was completed.
     items: Vec<Option<Json>>,
     places: HashMap<ItemId, usize>,
-    first_usage: Option<ThreadTokenUsage>,
-    last_usage: Option<ThreadTokenUsage>,
-    usage_reports: u32,
+    usage: UsageSum,
     /// The last `error` that the server did not mean to retry.
     last_error: Option<Json>,
 }
@@ -217,11 +250,14 @@ impl Collector {
 
     /// Takes a report of tokens.
     pub(crate) fn report_usage(&mut self, usage: ThreadTokenUsage) {
-        self.usage_reports += 1;
-        if self.first_usage.is_none() {
-            self.first_usage = Some(usage.clone());
+        self.usage.report(&usage);
+    }
+
+    /// Takes what the thread had used before, unless the turn has reported already.
+    pub(crate) fn set_usage_before(&mut self, total: &TokenUsageBreakdown) {
+        if self.usage.reports == 0 {
+            self.usage.before = Some(Tokens::of(total));
         }
-        self.last_usage = Some(usage);
     }
 
     /// Keeps the server's error.
@@ -239,21 +275,19 @@ impl Collector {
         place
     }
 
-    fn usage(&self) -> Option<TurnUsage> {
-        let (first, last) = (self.first_usage.as_ref()?, self.last_usage.as_ref()?);
-        let of = |pick: fn(&TokenUsageBreakdown) -> i64| {
-            let before = pick(&first.total).saturating_sub(pick(&first.last));
-            pick(&last.total).saturating_sub(before)
-        };
-        Some(TurnUsage {
-            input_tokens: of(|tokens| tokens.input_tokens),
-            cached_input_tokens: of(|tokens| tokens.cached_input_tokens),
-            output_tokens: of(|tokens| tokens.output_tokens),
-            reasoning_output_tokens: of(|tokens| tokens.reasoning_output_tokens),
-            total_tokens: of(|tokens| tokens.total_tokens),
-            reports: self.usage_reports,
-            context_window: last.model_context_window,
-        })
+    fn usage(&self, is_partial: bool) -> Option<TurnUsage> {
+        let mut usage = self.usage.usage()?;
+        usage.is_lower_bound |= is_partial;
+        Some(usage)
+    }
+
+    /// The items that were seen and not completed, in the order of first sight.
+    fn open_items(&self) -> Vec<ItemId> {
+        let is_open = |place: usize| self.items.get(place).is_some_and(Option::is_none);
+        let mut open: Vec<(usize, &ItemId)> =
+            self.places.iter().map(|(id, place)| (*place, id)).filter(|(place, _)| is_open(*place)).collect();
+        open.sort_unstable();
+        open.into_iter().map(|(_, id)| id.clone()).collect()
     }
 
     /// The completed items, and those of the turn's end that were not seen before.
@@ -273,5 +307,92 @@ impl Collector {
             }
         }
         items
+    }
+}
+
+/// The counts of one report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Tokens([i64; 5]);
+
+impl Tokens {
+    fn of(tokens: &TokenUsageBreakdown) -> Self {
+        Self([
+            tokens.input_tokens,
+            tokens.cached_input_tokens,
+            tokens.output_tokens,
+            tokens.reasoning_output_tokens,
+            tokens.total_tokens,
+        ])
+    }
+
+    fn each(self, other: Self, with: fn(i64, i64) -> i64) -> Self {
+        let mut sum = self;
+        for (mine, other) in sum.0.iter_mut().zip(other.0) {
+            *mine = with(*mine, other);
+        }
+        sum
+    }
+
+    fn minus(self, other: Self) -> Self {
+        self.each(other, |mine, other| mine.saturating_sub(other).max(0))
+    }
+
+    fn plus(self, other: Self) -> Self {
+        self.each(other, i64::saturating_add)
+    }
+
+    fn is_below(self, other: Self) -> bool {
+        self.0.iter().zip(other.0).any(|(mine, other)| *mine < other)
+    }
+}
+
+/// Adds up what a turn used, from sums over its thread.
+#[derive(Clone, Copy, Debug, Default)]
+struct UsageSum {
+    /// What the thread had used before, as far as is known.
+    before: Option<Tokens>,
+    /// The sum that was last reported.
+    last: Option<Tokens>,
+    used: Tokens,
+    reports: u32,
+    went_down: bool,
+    context_window: Option<i64>,
+}
+
+impl UsageSum {
+    fn report(&mut self, usage: &ThreadTokenUsage) {
+        let total = Tokens::of(&usage.total);
+        let by_itself = total.minus(Tokens::of(&usage.last));
+        self.context_window = usage.model_context_window;
+        let known = self.last.or(self.before);
+        let before = match known {
+            Some(known) if total.is_below(known) => {
+                self.went_down = true;
+                by_itself
+            }
+            Some(known) => known,
+            None => by_itself,
+        };
+        self.last = Some(total);
+        // A sum that was known already is a repetition: a compaction begins with one.
+        if total != before {
+            self.reports += 1;
+            self.used = self.used.plus(total.minus(before));
+        }
+    }
+
+    fn usage(&self) -> Option<TurnUsage> {
+        let Tokens([input_tokens, cached_input_tokens, output_tokens, reasoning_output_tokens, total_tokens]) =
+            self.used;
+        (self.reports > 0).then_some(TurnUsage {
+            input_tokens,
+            cached_input_tokens,
+            output_tokens,
+            reasoning_output_tokens,
+            total_tokens,
+            reports: self.reports,
+            context_window: self.context_window,
+            is_lower_bound: self.went_down,
+        })
     }
 }

@@ -4,6 +4,7 @@ use crate::{
     error::{CallError, SteerError},
     id::TurnId,
     protocol::{self, CodexErrorInfo},
+    turn::InputError,
 };
 
 /// Tells the refusals of `turn/steer` apart.
@@ -12,6 +13,9 @@ use crate::{
 /// error stays a [`SteerError::Call`].
 #[must_use]
 pub fn steer_error(error: CallError, expected: &TurnId) -> SteerError {
+    if let Some(fault) = InputError::of(&error) {
+        return SteerError::Input(fault);
+    }
     let Some(rpc) = error.rpc() else { return SteerError::Call(error) };
     let data = rpc.data.as_ref().and_then(|data| protocol::decode::<protocol::TurnError>(data.as_str()).ok());
     if let Some(CodexErrorInfo::ActiveTurnNotSteerable(info)) = data.and_then(|data| data.codex_error_info) {
@@ -35,7 +39,7 @@ pub(crate) fn says_no_active_turn(error: &CallError) -> bool {
 }
 
 /// The turn that runs instead of the expected one, from "expected active turn id `X` but found `U`", quoted or not.
-fn actual_turn(message: &str) -> Option<&str> {
+pub(crate) fn actual_turn(message: &str) -> Option<&str> {
     let (_, found) = message.split_once("expected active turn id")?.1.split_once(" but found ")?;
     let found = found.trim().trim_matches('`');
     (!found.is_empty()).then_some(found)

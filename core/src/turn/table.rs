@@ -16,13 +16,15 @@ pub enum State {
     Interrupting,
     /// Ended: the connection is gone.
     Lost,
-    /// Ended: the server did not take it.
+    /// Ended: the server did not take it, or was never asked.
     NotStarted,
+    /// It waits for its thread, and nothing was sent.
+    Queued,
     /// The server named it.
     Running,
     /// `turn/start` is on its way.
     Starting,
-    /// Ended: the caller's deadline passed.
+    /// Ended: a deadline of the caller's passed, the total one or the one of silence.
     TimedOut,
     /// Ended: the server says so with a status that is not known.
     UnknownStatus,
@@ -32,7 +34,7 @@ impl State {
     /// Whether this is an end. There is no way on from an end.
     #[must_use]
     pub fn is_end(self) -> bool {
-        !matches!(self, Self::Starting | Self::Running | Self::Interrupting)
+        !matches!(self, Self::Queued | Self::Starting | Self::Running | Self::Interrupting)
     }
 }
 
@@ -64,12 +66,19 @@ pub enum Cause {
     Interrupt,
     /// The server refused the interrupt because it saw no such turn running yet, or any more.
     InterruptRefused,
-    /// `turn/start` was refused or not answered.
+    /// `turn/start` was refused or not answered, or the turn was taken back before it was sent.
     Refused,
+    /// The thread was free, and `turn/start` went out.
+    Sent,
+    /// There was no sign of life for longer than the caller allows.
+    Silence,
 }
 
 /// Every step that a turn can take. What is not here does not happen: the cause is ignored.
 pub const TRANSITIONS: &[(State, Cause, State)] = &[
+    (State::Queued, Cause::Sent, State::Starting),
+    (State::Queued, Cause::Refused, State::NotStarted),
+    (State::Queued, Cause::Deadline, State::TimedOut),
     (State::Starting, Cause::Accepted, State::Running),
     (State::Starting, Cause::Refused, State::NotStarted),
     (State::Starting, Cause::Deadline, State::TimedOut),
@@ -80,6 +89,7 @@ pub const TRANSITIONS: &[(State, Cause, State)] = &[
     (State::Running, Cause::EndFailed, State::Failed),
     (State::Running, Cause::EndUnknown, State::UnknownStatus),
     (State::Running, Cause::Deadline, State::TimedOut),
+    (State::Running, Cause::Silence, State::TimedOut),
     (State::Running, Cause::Disconnect, State::Lost),
     (State::Interrupting, Cause::InterruptRefused, State::Running),
     (State::Interrupting, Cause::EndCompleted, State::Completed),
@@ -87,6 +97,7 @@ pub const TRANSITIONS: &[(State, Cause, State)] = &[
     (State::Interrupting, Cause::EndFailed, State::Failed),
     (State::Interrupting, Cause::EndUnknown, State::UnknownStatus),
     (State::Interrupting, Cause::Deadline, State::TimedOut),
+    (State::Interrupting, Cause::Silence, State::TimedOut),
     (State::Interrupting, Cause::Disconnect, State::Lost),
 ];
 

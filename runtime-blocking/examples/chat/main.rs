@@ -22,7 +22,7 @@ use std::{
 };
 use turnwire_blocking::{
     AgentRequest, CallError, Codex, Event, InterruptOutcome, SteerError, Thread, Turn, TurnError, TurnId, TurnRequest,
-    TurnResult, UserInputRequest, protocol::ThreadStart, spawn,
+    TurnResult, UserInput, protocol::ThreadStart, spawn,
 };
 use turnwire_testkit::{
     scripted::{Script, TurnPlan},
@@ -244,7 +244,7 @@ impl Chat {
 }
 
 /// The first question that has no answer yet: its id, and how it is put.
-fn next_question(asked: &UserInputRequest, answers: &BTreeMap<String, [String; 1]>) -> Option<(String, String)> {
+fn next_question(asked: &UserInput, answers: &BTreeMap<String, [String; 1]>) -> Option<(String, String)> {
     let question = asked.questions().iter().find(|question| !answers.contains_key(&question.id))?;
     let options = question.options.iter().flatten().map(|option| format!("\n  - {}", option.label));
     Some((question.id.clone(), format!("{}{}", question.question, options.collect::<String>())))

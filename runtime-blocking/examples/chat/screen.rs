@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 use turnwire_blocking::{
-    Delta, DeltaKind, Event, ItemId, TurnError, TurnResult,
+    DeltaKind, Event, ItemId, TurnError, TurnResult,
     protocol::{FileUpdateChange, ThreadItem},
 };
 
@@ -34,12 +34,13 @@ impl Screen {
 
     pub(crate) fn show(&mut self, event: &Event) {
         match event {
-            Event::Delta(Delta { kind: DeltaKind::AgentMessage, item, text, .. }) => {
+            Event::Delta(delta) if delta.kind == DeltaKind::AgentMessage => {
+                let item = &delta.origin.item;
                 if self.message.as_ref() != Some(item) {
                     self.end_message();
                     self.message = Some(item.clone());
                 }
-                let _ = write!(io::stdout(), "{text}").and_then(|()| io::stdout().flush());
+                let _ = write!(io::stdout(), "{}", delta.text).and_then(|()| io::stdout().flush());
             }
             Event::ItemStarted(started) => {
                 if let ThreadItem::CommandExecution(command) = &started.item {

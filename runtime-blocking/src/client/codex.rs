@@ -10,7 +10,7 @@ use turnwire_core::{
     error::{CallError, ConnectError, Disconnect},
     id::ThreadId,
     json::Json,
-    protocol::{ModelListResponse, Request, ThreadResume, ThreadStart},
+    protocol::{ModelListResponse, Request, ThreadStart},
     turn::Diagnostic,
 };
 
@@ -25,10 +25,10 @@ impl Codex {
         Self { inner }
     }
 
-    /// Waits for the handshake (`initialize`).
+    /// Waits for the handshake (`initialize`), and starts the server first if there is none yet.
     ///
     /// # Errors
-    /// When the server refuses, does not answer in time, or ends; then the connection is over.
+    /// When there is no server to start, or it refuses, does not answer in time, or ends; then the connection is over.
     pub fn ready(&self) -> Result<ServerInfo, ConnectError> {
         wait(self.inner.ready())
     }
@@ -67,14 +67,6 @@ impl Codex {
         wait(self.inner.thread_start(params)).map(Thread::new)
     }
 
-    /// Loads a stored thread and subscribes to it (`thread/resume`).
-    ///
-    /// # Errors
-    /// As for [`request`](Self::request). No thread is ever started instead.
-    pub fn thread_resume(&self, params: ThreadResume) -> Result<Thread, CallError> {
-        wait(self.inner.thread_resume(params)).map(Thread::new)
-    }
-
     /// A handle to a thread that this connection has started or resumed. Nothing is sent.
     #[must_use]
     pub fn thread(&self, id: impl Into<ThreadId>) -> Thread {
@@ -90,7 +82,7 @@ impl Codex {
     }
 
     /// Listens to what belongs to no thread, or to one that this session has nothing to do with, from now on; and to
-    /// diagnostics.
+    /// diagnostics. The stream ends with the server of now: after a restart, ask for another.
     pub fn events(&self) -> Events {
         Events::new(self.inner.events())
     }
@@ -107,13 +99,14 @@ impl Codex {
         self.inner.counters()
     }
 
-    /// Which server of the session this handle belongs to.
+    /// Which server of the session calls went to last: the first, or one that took the place of one that died.
     #[must_use]
     pub fn generation(&self) -> Generation {
         self.inner.generation()
     }
 
-    /// Closes the session, for all its handles, and waits until the server is gone. What was waiting fails at once.
+    /// Closes the session, for all its handles and for good, and waits until the server is gone. What was waiting fails at
+    /// once.
     ///
     /// For a process: its input is closed; if it does not end by itself it is told to terminate and in the end killed.
     /// The result says which. The wait is bounded by `Timeouts::close`.
@@ -121,7 +114,7 @@ impl Codex {
         wait(self.inner.close())
     }
 
-    /// Waits until the connection is over, and says why.
+    /// Waits until the connection is over, and says why. It does not start a server that was not started yet.
     pub fn closed(&self) -> Disconnect {
         wait(self.inner.closed())
     }

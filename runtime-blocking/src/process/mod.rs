@@ -42,8 +42,9 @@
 //!   returning from `main`. A server that heeds the end of its stdin ends all the same, as that pipe closes too.
 //! - A terminal's Ctrl-C goes to the foreground group and so does not reach the server by itself.
 //! - Where there are no process groups (Windows), the end is found by asking every 20 ms, there is no terminate rung, and
-//!   a kill ends the one process only. That part compiles; it is not tested.
+//!   a kill ends the one process only. That part was never built on Windows.
 
+mod home;
 mod owner;
 mod resolve;
 mod stderr;
@@ -53,14 +54,18 @@ mod stderr;
 )]
 mod sys;
 
+use home::TemporaryHome;
 use std::{
-    env, io,
+    env, fs, io,
     path::{Path, PathBuf},
     process::{self, ChildStdin, ChildStdout, Stdio},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
-use turnwire_core::launch::{Command, Environment, LaunchError, Obstacle};
+use turnwire_core::{
+    client::StartTimings,
+    launch::{Command, Environment, LaunchError, Obstacle},
+};
 
 pub use owner::Owner;
 pub use resolve::{resolve, resolve_among};
@@ -87,6 +92,8 @@ pub struct Process {
     pub stdin: ChildStdin,
     /// What the process writes.
     pub stdout: ChildStdout,
+    /// The home that it was started with, if the command names one, as the server will report it.
+    pub home: Option<PathBuf>,
     /// Everything else about it.
     pub owner: Owner,
 }
@@ -103,12 +110,23 @@ pub const KILL_PATIENCE: std::time::Duration = std::time::Duration::from_secs(2)
 ///
 /// [`LaunchError`] says why nothing was started; in that case nothing is left running.
 pub fn spawn(command: &Command) -> Result<Process, LaunchError> {
+    let begun = Instant::now();
     let path = resolve(&command.program)?;
+    let resolved = Instant::now();
     if let Some(cwd) = &command.cwd {
         // Without this look, a missing folder would be reported like a missing program.
         check_folder(cwd)?;
     }
+    let temporary = if command.temporary_home { Some(TemporaryHome::new()?) } else { None };
     let mut std_command = std_command(&path, command);
+    if let Some(home) = &temporary {
+        std_command.env("CODEX_HOME", home.path());
+    }
+    let home = match &temporary {
+        Some(home) => Some(home.path().to_owned()),
+        // The server reports it with all links followed.
+        None => command.home().filter(|home| !home.as_os_str().is_empty()).and_then(|home| fs::canonicalize(home).ok()),
+    };
     let mut pauses = BUSY_PAUSES.iter();
     let mut child = loop {
         match std_command.spawn() {
@@ -126,8 +144,10 @@ pub fn spawn(command: &Command) -> Result<Process, LaunchError> {
         sys::end_now(&mut child);
         return Err(spawn_error(path, &io::Error::other("the child came without its pipes")));
     };
-    match Owner::start(child, stderr, command) {
-        Ok(owner) => Ok(Process { stdin, stdout, owner }),
+    sys::widen(&stdout);
+    let timings = StartTimings::new(resolved - begun, resolved.elapsed());
+    match Owner::start(child, stderr, command, temporary, timings) {
+        Ok(owner) => Ok(Process { stdin, stdout, home, owner }),
         Err(e) => Err(spawn_error(path, &e)),
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{
     StderrMark,
+    home::TemporaryHome,
     stderr::Tail,
     sys::{self, Drain, DrainStop, Group},
 };
@@ -13,7 +14,10 @@ use std::{
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
-use turnwire_core::launch::{CloseLadder, Command, ExitReport, Forced};
+use turnwire_core::{
+    client::StartTimings,
+    launch::{CloseLadder, Command, ExitReport, Forced},
+};
 
 /// How many different wakers wait for one end. With more, the oldest is woken early and has to ask again.
 const MAX_WAKERS: usize = 64;
@@ -51,7 +55,10 @@ struct Shared {
     group: Group,
     ladder: CloseLadder,
     started: Instant,
+    timings: StartTimings,
     tail: Arc<Tail>,
+    /// Where stderr stood when the process last wrote to stdout, as far as anybody said so.
+    output: Mutex<StderrMark>,
     life: Mutex<Life>,
     /// Told when `collected`, `kill_asked` or `report` changes.
     changed: Condvar,
@@ -76,7 +83,13 @@ struct Life {
 
 impl Owner {
     /// Takes over a child. If its threads cannot be started, the child is killed and collected.
-    pub(super) fn start(mut child: Child, stderr: ChildStderr, command: &Command) -> io::Result<Self> {
+    pub(super) fn start(
+        mut child: Child,
+        stderr: ChildStderr,
+        command: &Command,
+        home: Option<TemporaryHome>,
+        timings: StartTimings,
+    ) -> io::Result<Self> {
         let Some(group) = Group::of(&child) else {
             sys::end_now(&mut child);
             return Err(io::Error::other("the child has an impossible process id"));
@@ -99,7 +112,9 @@ impl Owner {
             group,
             ladder: command.close_ladder,
             started: Instant::now(),
+            timings,
             tail,
+            output: Mutex::default(),
             life: Mutex::new(Life {
                 child,
                 collected: false,
@@ -112,13 +127,19 @@ impl Owner {
             changed: Condvar::new(),
         });
         let watched = shared.clone();
-        if let Err(e) = named("turnwire-watch").spawn(move || watched.watch(reader, stop)) {
+        if let Err(e) = named("turnwire-watch").spawn(move || watched.watch(reader, stop, home)) {
             let mut life = shared.lock();
             sys::end_now(&mut life.child);
             life.collected = true;
             return Err(e);
         }
         Ok(Self { handle: Arc::new(Handle { shared }) })
+    }
+
+    /// How long it took to find the program and to start it.
+    #[must_use]
+    pub fn start_timings(&self) -> StartTimings {
+        self.handle.shared.timings
     }
 
     /// Asks for the end, by the rungs of the command's [`CloseLadder`], and returns at once. Asking again changes nothing.
@@ -183,6 +204,7 @@ impl Owner {
             let mut report = ExitReport::new(None);
             report.elapsed = self.handle.shared.started.elapsed();
             report.stderr_tail = self.stderr_tail().into();
+            report.stderr_since_output = self.handle.shared.since_output().into();
             report
         })
     }
@@ -200,6 +222,12 @@ impl Owner {
     #[must_use]
     pub fn stderr_mark(&self) -> StderrMark {
         self.handle.shared.tail.mark()
+    }
+
+    /// Notes that the process has just written to stdout: what it says on stderr from now on may be about its end.
+    pub fn note_output(&self) {
+        let shared = &self.handle.shared;
+        *shared.output.lock().unwrap_or_else(PoisonError::into_inner) = shared.tail.mark();
     }
 
     /// What the process wrote to stderr after this position, as far as it is still kept.
@@ -305,7 +333,7 @@ impl Shared {
     }
 
     /// Waits for the end, sweeps, collects, reports; on a thread of its own.
-    fn watch(&self, reader: JoinHandle<()>, stop: DrainStop) {
+    fn watch(&self, reader: JoinHandle<()>, stop: DrainStop, home: Option<TemporaryHome>) {
         let ours = self.group.wait_for_end(|| self.group.has_ended(&mut self.lock().child));
         let ended = Instant::now();
         let mut life = self.lock();
@@ -322,6 +350,8 @@ impl Shared {
         }
         stop.stop();
         finish(reader);
+        // Before the end is told, so that it is gone by then.
+        drop(home);
         let life = self.lock();
         let mut report = self.report(&life, ended);
         drop(life);
@@ -337,7 +367,13 @@ impl Shared {
         report.elapsed = ended.saturating_duration_since(self.started);
         report.closing = life.closing.map(|since| ended.saturating_duration_since(since));
         report.stderr_tail = self.tail.since(StderrMark::default()).into();
+        report.stderr_since_output = self.since_output().into();
         report
+    }
+
+    fn since_output(&self) -> String {
+        let mark = *self.output.lock().unwrap_or_else(PoisonError::into_inner);
+        self.tail.since(mark)
     }
 
     /// The first report stands.

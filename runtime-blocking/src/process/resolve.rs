@@ -4,7 +4,10 @@ use std::{
     env, io,
     path::{Path, PathBuf},
 };
-use turnwire_core::launch::{CODEX_BIN, Candidate, LaunchError, Obstacle, Origin, Program, Tried, candidates};
+use turnwire_core::launch::{
+    CODEX_BIN, Candidate, LaunchError, Obstacle, Origin, Platform, Program, Tried, candidates, natives_in_pinned,
+    natives_of_shim, pinned_folder, well_known,
+};
 
 /// Finds the program, by the variables `CODEX_BIN` and `PATH` of this process (on Windows also `PATHEXT`).
 ///
@@ -14,13 +17,36 @@ use turnwire_core::launch::{CODEX_BIN, Candidate, LaunchError, Obstacle, Origin,
 ///
 /// See [`resolve_among`].
 pub fn resolve(program: &Program) -> Result<PathBuf, LaunchError> {
+    if *program == Program::Pinned {
+        return resolve_pinned();
+    }
     let pathext = cfg!(windows).then(|| env::var_os("PATHEXT").unwrap_or_default());
-    resolve_among(candidates(
-        program,
-        env::var_os(CODEX_BIN).as_deref(),
-        env::var_os("PATH").as_deref(),
-        pathext.as_deref(),
-    ))
+    let mut places =
+        candidates(program, env::var_os(CODEX_BIN).as_deref(), env::var_os("PATH").as_deref(), pathext.as_deref());
+    let is_named = env::var_os(CODEX_BIN).is_some_and(|value| !value.is_empty());
+    if *program == Program::Search && !is_named {
+        let home = env::var_os(if cfg!(windows) { "USERPROFILE" } else { "HOME" }).map(PathBuf::from);
+        let data = env::var_os("APPDATA").map(PathBuf::from);
+        for place in well_known(Platform::here(), home.as_deref(), data.as_deref()) {
+            if !places.iter().any(|known| known.path == place.path) {
+                places.push(place);
+            }
+        }
+    }
+    resolve_among(places).map(without_shim)
+}
+
+fn resolve_pinned() -> Result<PathBuf, LaunchError> {
+    let version = crate::pinned::VERSION;
+    let folder = crate::pinned::cache_folder().map(|cache| pinned_folder(&cache, version));
+    let paths = folder.map_or_else(Vec::new, |folder| natives_in_pinned(&folder, Platform::here()));
+    resolve_among(paths.into_iter().map(Candidate::pinned).collect())
+}
+
+/// The program that a launcher script of npm would start, or what was found if it is none.
+fn without_shim(found: PathBuf) -> PathBuf {
+    let Ok(followed) = found.canonicalize() else { return found };
+    natives_of_shim(&followed, Platform::here()).into_iter().find_map(|native| look(&native).ok()).unwrap_or(found)
 }
 
 /// The first of these places that holds a file that may be executed, as an absolute path.
@@ -40,7 +66,7 @@ pub fn resolve_among(places: Vec<Candidate>) -> Result<PathBuf, LaunchError> {
     let blocked = tried.iter().find(|place| match place.obstacle {
         Obstacle::NotExecutable => true,
         // A folder named `codex` somewhere in PATH is nobody's mistake; one named explicitly is.
-        Obstacle::NotAFile => place.candidate.origin != Origin::SearchPath,
+        Obstacle::NotAFile => !matches!(place.candidate.origin, Origin::SearchPath | Origin::WellKnown),
         _ => false,
     });
     match blocked {

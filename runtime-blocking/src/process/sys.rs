@@ -22,6 +22,17 @@ const SWEEP_BOUND: Duration = Duration::from_millis(100);
 /// only stops a stray writer from keeping the thread.
 const LAST_BYTES: usize = 1 << 21;
 
+/// How much a server may write ahead of its reader. The usual 64 KiB make both sides change places more often than they need.
+#[cfg(target_os = "linux")]
+const PIPE_BYTES: usize = 256 * 1024;
+
+/// Makes room in the pipe that the child writes to, where the system does that.
+pub(super) fn widen(_stdout: &std::process::ChildStdout) {
+    // Refused for one who has too many of them, and nothing is lost then.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::pipe::fcntl_setpipe_size(_stdout, PIPE_BYTES);
+}
+
 /// The process becomes the leader of a new group, whose number is its own.
 pub(super) fn lead_a_group(command: &mut Command) {
     command.process_group(0);

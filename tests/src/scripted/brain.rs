@@ -58,6 +58,18 @@ pub(crate) struct Thread {
     pub(crate) interrupted: Option<String>,
     /// Interrupts of an interrupted turn: the real server answers them when it answers the next good one.
     pub(crate) unanswered: Vec<Value>,
+    pub(crate) archived: bool,
+    /// The script says that it was there before.
+    pub(crate) was_stored: bool,
+    pub(crate) forked_from: Value,
+    pub(crate) goal: Value,
+}
+
+impl Thread {
+    /// Whether there is anything of it to be read: a turn has run on it, or its name was set.
+    pub(crate) fn is_stored(&self) -> bool {
+        !self.ephemeral && (self.was_stored || !self.preview.is_empty() || !self.name.is_null())
+    }
 }
 
 /// See the module.
@@ -90,7 +102,9 @@ impl Brain {
             next_item: 0,
         };
         for id in &script.stored_threads {
-            brain.threads.push(new_thread(id.clone(), script, script.unix_start_ms / 1000, &Value::Null));
+            let mut thread = new_thread(id.clone(), script, script.unix_start_ms / 1000, &Value::Null);
+            thread.was_stored = true;
+            brain.threads.push(thread);
         }
         brain
     }
@@ -140,7 +154,7 @@ impl Brain {
         match method {
             "account/read" => Ok(Some(json!({"account": null, "requiresOpenaiAuth": false}))),
             "model/list" => Ok(Some(models(stage))),
-            "thread/list" => Ok(Some(self.list_threads(stage, params))),
+            "thread/list" => self.list_threads(stage, params),
             "thread/loaded/list" => {
                 let loaded = self.threads.iter().filter(|thread| thread.loaded);
                 let ids: Vec<&str> = loaded.map(|thread| thread.id.as_str()).collect();
@@ -166,9 +180,9 @@ impl Brain {
             "turn/interrupt" => self.interrupt(stage, call),
             "turn/start" => self.start_turn(stage, call),
             "turn/steer" => self.steer(stage, params),
-            _ => Err(Refusal {
-                code: NOT_SUPPORTED,
-                message: format!("{NAME} does not play `{method}`: write a rule for it"),
+            _ => self.thread_call(stage, call).unwrap_or_else(|| {
+                let message = format!("{NAME} does not play `{method}`: write a rule for it");
+                Err(Refusal { code: NOT_SUPPORTED, message })
             }),
         }
     }
@@ -283,7 +297,12 @@ impl Brain {
     fn resume_thread(&mut self, stage: &mut Stage, call: &Call) -> Outcome {
         let id = text_field(&call.params, "threadId")?;
         let index = match self.find_thread(id) {
-            Some(index) => index,
+            Some(index)
+                if self.threads.get(index).is_some_and(|thread| thread.ephemeral || thread.active.is_some()) =>
+            {
+                index
+            }
+            Some(_) => self.stored(id)?,
             None if stage.script.resume_any && is_uuid(id) => {
                 self.threads.push(new_thread(id.to_owned(), &stage.script, stage.unix_s(), &call.params));
                 self.threads.len() - 1
@@ -308,7 +327,11 @@ impl Brain {
         if !was_loaded {
             self.notify_status(stage, index, &json!({"type": "idle"}));
         }
-        stage.respond(&call.id, &self.thread_result(stage, index, with_turns));
+        let mut result = self.thread_result(stage, index, with_turns);
+        if call.params.get("initialTurnsPage").is_some_and(Value::is_object) {
+            result["initialTurnsPage"] = self.latest_turn_page(stage, index);
+        }
+        stage.respond(&call.id, &result);
         if !was_loaded {
             let last = self.threads.get(index).and_then(|thread| thread.turns.last());
             if let Some(turn) = last.and_then(|turn| turn.get("id")).and_then(Value::as_str).map(str::to_owned) {
@@ -341,23 +364,29 @@ impl Brain {
     }
 
     /// Newest first. The cursor names the last thread of the page.
-    fn list_threads(&mut self, stage: &mut Stage, params: &Value) -> Value {
+    fn list_threads(&mut self, stage: &mut Stage, params: &Value) -> Outcome {
         let limit = params.get("limit").and_then(Value::as_u64).map_or(25, |limit| limit.max(1));
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let cursor = params.get("cursor").and_then(Value::as_str);
-        let before = cursor.and_then(|id| self.find_thread(id)).unwrap_or(self.threads.len());
+        let before = match cursor.map(|id| (id, self.find_thread(id))) {
+            Some((id, None)) => return Err(not_found("invalid cursor", id)),
+            Some((_, Some(index))) => index,
+            None => self.threads.len(),
+        };
+        let archived = flag(params, "archived");
         let listed: Vec<usize> = (0..before)
             .rev()
             .filter(|&index| {
                 // A thread without a turn is not stored.
-                self.threads.get(index).is_some_and(|thread| !thread.ephemeral && !thread.preview.is_empty())
+                let thread = self.threads.get(index);
+                thread.is_some_and(|thread| thread.archived == archived && thread.is_stored() && !thread.id.is_empty())
             })
             .collect();
         let page: Vec<usize> = listed.iter().copied().take(limit).collect();
         let next = if listed.len() > page.len() { page.last() } else { None };
         let next = next.and_then(|&index| self.threads.get(index)).map(|thread| thread.id.clone());
         let data: Vec<Value> = page.iter().map(|&index| self.thread_object(stage, index, false)).collect();
-        json!({"data": data, "nextCursor": next, "backwardsCursor": null, "readStates": {}})
+        Ok(Some(json!({"data": data, "nextCursor": next, "backwardsCursor": null, "readStates": {}})))
     }
 
     fn list_turns(&mut self, params: &Value) -> Outcome {
@@ -400,7 +429,7 @@ impl Brain {
         let cwd = setting("cwd");
         json!({
             "id": thread.id, "environments": [{"environmentId": "local", "cwd": cwd, "runtimeWorkspaceRoots": [cwd]}],
-            "extra": null, "sessionId": thread.id, "forkedFromId": null, "parentThreadId": null,
+            "extra": null, "sessionId": thread.id, "forkedFromId": thread.forked_from, "parentThreadId": null,
             "preview": thread.preview, "ephemeral": thread.ephemeral, "section": null, "sectionEnteredAt": null,
             "projectId": null, "historyMode": "paginated", "modelProvider": "mock", "model": setting("model"),
             "reasoningEffort": setting("effort"), "createdAt": thread.created_s, "updatedAt": thread.updated_s,
@@ -413,7 +442,7 @@ impl Brain {
     }
 
     /// The result of `thread/start` and `thread/resume`: the thread and the settings in force.
-    fn thread_result(&self, stage: &Stage, index: usize, with_turns: bool) -> Value {
+    pub(crate) fn thread_result(&self, stage: &Stage, index: usize, with_turns: bool) -> Value {
         let settings = self.threads.get(index).map(|thread| thread.settings.clone()).unwrap_or_default();
         let setting = |name: &str| settings.get(name).cloned().unwrap_or_default();
         json!({
@@ -494,7 +523,7 @@ fn is_uuid(text: &str) -> bool {
         })
 }
 
-fn new_thread(id: String, script: &Script, now_s: u64, params: &Value) -> Thread {
+pub(crate) fn new_thread(id: String, script: &Script, now_s: u64, params: &Value) -> Thread {
     let mut settings = Map::new();
     settings.insert("model".to_owned(), Value::from(script.model.as_str()));
     settings.insert("cwd".to_owned(), Value::from(script.cwd.as_str()));
@@ -517,6 +546,10 @@ fn new_thread(id: String, script: &Script, now_s: u64, params: &Value) -> Thread
         model_requests: 0,
         interrupted: None,
         unanswered: Vec::new(),
+        archived: false,
+        was_stored: false,
+        forked_from: Value::Null,
+        goal: Value::Null,
     }
 }
 

@@ -30,6 +30,7 @@ mod serve;
 mod server;
 mod stage;
 mod template;
+mod threads;
 mod turn;
 mod wire;
 

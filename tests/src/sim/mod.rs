@@ -20,8 +20,10 @@
 
 mod pair;
 mod rng;
+mod shrink;
 mod wire;
 
 pub use pair::{Crossing, Pair, Polling};
 pub use rng::Rng;
+pub use shrink::shrink;
 pub use wire::{Direction, Faults};

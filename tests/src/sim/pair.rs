@@ -178,6 +178,21 @@ impl Pair {
         self.fail("time does not pass");
     }
 
+    /// As [`step`](Self::step), if the next such moment is not after this one; else time comes to it and this is the last
+    /// step, which is what false says.
+    ///
+    /// # Panics
+    /// When the moment does not end.
+    pub fn step_until(&mut self, until: Duration) -> bool {
+        self.settle();
+        if self.next_due().is_some_and(|due| due <= until) {
+            return self.step();
+        }
+        self.now = self.now.max(until);
+        self.settle();
+        false
+    }
+
     /// Runs until nothing can happen any more without a new command.
     ///
     /// # Panics
@@ -241,6 +256,11 @@ impl Pair {
     /// The next edge that the connection has reported.
     pub fn next_edge(&mut self) -> Option<Event> {
         self.events.pop_front()
+    }
+
+    /// The edges that the connection has reported and nobody has taken.
+    pub fn edges(&self) -> impl Iterator<Item = &Event> {
+        self.events.iter()
     }
 
     /// All events that a subscription has now, and whether it is at its end.

@@ -6,10 +6,16 @@
 
 #![allow(missing_docs, reason = "a test suite documents itself by the names of its tests")]
 #![allow(unused_macros, unused_imports, reason = "not every file of scenarios needs every macro and name")]
+#![allow(clippy::while_let_on_iterator, reason = "what is an iterator on threads is none elsewhere")]
+#![allow(unused_braces, reason = "what is a block for one runtime is an argument for another")]
 
+#[path = "../cut/mod.rs"]
+mod cut;
 #[macro_use]
 mod support;
+mod endings;
 mod executors;
+mod feed;
 mod handles;
 mod pipe;
 
@@ -21,6 +27,17 @@ mod on_threads {
     macro_rules! wait {
         ($call:expr) => {
             $call
+        };
+    }
+    macro_rules! handler {
+        ([$($shared:ident),*] |$request:ident| $body:expr) => {{
+            $(let $shared = $shared.clone();)*
+            move |$request| $body
+        }};
+    }
+    macro_rules! serve {
+        ($codex:expr, $handlers:expr) => {
+            $codex.serve($handlers)
         };
     }
     macro_rules! go {
@@ -48,6 +65,22 @@ mod on_threads {
         rt::connect(reader, writer)
     }
 
+    fn connect_to_recording(
+        recording: turnwire_core::record::Recording,
+    ) -> Result<(rt::Codex, turnwire_testkit::recorded::Replaying), rt::ConnectError> {
+        let (reader, writer, replaying) = turnwire_testkit::recorded::recorded_duplex(recording);
+        let mut config = rt::Config::default();
+        config.limits.merge_after = None;
+        Ok((rt::connect_with(reader, writer, config)?, replaying))
+    }
+
+    fn connect_to_feed(
+        feed: &std::sync::Arc<crate::feed::Feed>,
+        config: rt::Config,
+    ) -> Result<rt::Codex, rt::ConnectError> {
+        rt::connect_with(crate::feed::Reader::of(feed), crate::feed::Writer::of(feed), config)
+    }
+
     include!("scenarios.rs");
 }
 
@@ -59,6 +92,20 @@ mod on_tokio {
     macro_rules! wait {
         ($call:expr) => {
             $call.await
+        };
+    }
+    macro_rules! handler {
+        ([$($shared:ident),*] |$request:ident| $body:expr) => {{
+            $(let $shared = $shared.clone();)*
+            move |$request| {
+                $(let $shared = $shared.clone();)*
+                async move { $body }
+            }
+        }};
+    }
+    macro_rules! serve {
+        ($codex:expr, $handlers:expr) => {
+            crate::support::OnDrop(Some(tokio::spawn($codex.serve($handlers))), |task| task.abort())
         };
     }
     macro_rules! go {
@@ -91,6 +138,22 @@ mod on_tokio {
         rt::connect(reader, writer).await
     }
 
+    async fn connect_to_recording(
+        recording: turnwire_core::record::Recording,
+    ) -> Result<(rt::Codex, turnwire_testkit::recorded::Replaying), rt::ConnectError> {
+        let (reader, writer, replaying) = crate::pipe::replaying(recording);
+        let mut config = rt::Config::default();
+        config.limits.merge_after = None;
+        Ok((rt::connect_with(reader, writer, config).await?, replaying))
+    }
+
+    async fn connect_to_feed(
+        feed: &std::sync::Arc<crate::feed::Feed>,
+        config: rt::Config,
+    ) -> Result<rt::Codex, rt::ConnectError> {
+        rt::connect_with(crate::feed::Reader::of(feed), crate::feed::Writer::of(feed), config).await
+    }
+
     include!("scenarios.rs");
 }
 
@@ -102,6 +165,20 @@ mod on_smol {
     macro_rules! wait {
         ($call:expr) => {
             $call.await
+        };
+    }
+    macro_rules! handler {
+        ([$($shared:ident),*] |$request:ident| $body:expr) => {{
+            $(let $shared = $shared.clone();)*
+            move |$request| {
+                $(let $shared = $shared.clone();)*
+                async move { $body }
+            }
+        }};
+    }
+    macro_rules! serve {
+        ($codex:expr, $handlers:expr) => {
+            smol::spawn($codex.serve($handlers))
         };
     }
     macro_rules! go {
@@ -127,6 +204,22 @@ mod on_smol {
     async fn connect_in_memory(script: turnwire_testkit::scripted::Script) -> Result<rt::Codex, rt::ConnectError> {
         let (reader, writer) = crate::pipe::scripted(script);
         rt::connect(reader, writer).await
+    }
+
+    async fn connect_to_recording(
+        recording: turnwire_core::record::Recording,
+    ) -> Result<(rt::Codex, turnwire_testkit::recorded::Replaying), rt::ConnectError> {
+        let (reader, writer, replaying) = crate::pipe::replaying(recording);
+        let mut config = rt::Config::default();
+        config.limits.merge_after = None;
+        Ok((rt::connect_with(reader, writer, config).await?, replaying))
+    }
+
+    async fn connect_to_feed(
+        feed: &std::sync::Arc<crate::feed::Feed>,
+        config: rt::Config,
+    ) -> Result<rt::Codex, rt::ConnectError> {
+        rt::connect_with(crate::feed::Reader::of(feed), crate::feed::Writer::of(feed), config).await
     }
 
     include!("scenarios.rs");

@@ -7,7 +7,11 @@ use std::{
     sync::{Arc, Condvar, Mutex},
     task::{Context, Poll, Waker},
 };
-use turnwire_testkit::scripted::{Script, serve};
+use turnwire_core::record::Recording;
+use turnwire_testkit::{
+    recorded::{Replaying, serve_recorded},
+    scripted::{Script, serve},
+};
 
 const CAPACITY: usize = 4096;
 
@@ -86,6 +90,13 @@ pub(crate) fn scripted(script: Script) -> (Reader, Writer) {
     let (to_client, to_server) = (Arc::new(Lane::default()), Arc::new(Lane::default()));
     drop(serve(ServerReader(Arc::clone(&to_server)), ServerWriter(Arc::clone(&to_client)), script));
     (Reader(to_client), Writer(to_server))
+}
+
+/// A recorded server behind an in-memory duplex; these are the client's ends.
+pub(crate) fn replaying(recording: Recording) -> (Reader, Writer, Replaying) {
+    let (to_client, to_server) = (Arc::new(Lane::default()), Arc::new(Lane::default()));
+    let (reader, writer) = (ServerReader(Arc::clone(&to_server)), ServerWriter(Arc::clone(&to_client)));
+    (Reader(to_client), Writer(to_server), serve_recorded(reader, writer, recording))
 }
 
 macro_rules! closes_on_drop {

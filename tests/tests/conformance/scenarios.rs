@@ -4,13 +4,29 @@ mod basics {
     use super::*;
     include!("scripted/basics.rs");
 }
+mod cuts {
+    use super::*;
+    include!("scripted/cuts.rs");
+}
+mod faults {
+    use super::*;
+    include!("scripted/faults.rs");
+}
 mod accounts {
     use super::*;
     include!("scripted/accounts.rs");
 }
+mod record {
+    use super::*;
+    include!("scripted/record.rs");
+}
 mod requests {
     use super::*;
     include!("scripted/requests.rs");
+}
+mod sandbox {
+    use super::*;
+    include!("scripted/sandbox.rs");
 }
 mod session {
     use super::*;
@@ -38,9 +54,17 @@ mod real {
         use super::*;
         include!("real/accounts.rs");
     }
+    mod record {
+        use super::*;
+        include!("real/record.rs");
+    }
     mod requests {
         use super::*;
         include!("real/requests.rs");
+    }
+    mod sandbox {
+        use super::*;
+        include!("real/sandbox.rs");
     }
     mod session {
         use super::*;

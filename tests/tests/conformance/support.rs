@@ -12,7 +12,14 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
-use turnwire_blocking::{Command, core::launch::Environment, protocol::ThreadStart};
+use turnwire_blocking::{
+    Command, Event, TurnError, TurnResult,
+    core::{
+        launch::Environment,
+        record::{Recording, Replay, ReplayedEvent},
+    },
+    protocol::ThreadStart,
+};
 use turnwire_testkit::{
     model::ScriptedModel,
     real::{self, RealHome},
@@ -32,7 +39,9 @@ pub(crate) fn bounded(name: &str, scenario: impl FnOnce() + Send + 'static) {
         let _ = done.send(outcome);
     };
     thread::Builder::new().name(name.into()).spawn(run).expect("a thread");
-    match ended.recv_timeout(BOUND) {
+    // The long form of the cuts takes its time.
+    let bound = if crate::cut::every() { 60 * BOUND } else { BOUND };
+    match ended.recv_timeout(bound) {
         Ok(Ok(())) => {}
         Ok(Err(panic)) => panic::resume_unwind(panic),
         Err(RecvTimeoutError::Timeout) => panic!("{name} hangs"),
@@ -52,6 +61,15 @@ pub(crate) fn eventually(mut truth: impl FnMut() -> bool) -> bool {
     false
 }
 
+/// Does something to a value when it is dropped.
+pub(crate) struct OnDrop<T>(pub(crate) Option<T>, pub(crate) fn(T));
+
+impl<T> Drop for OnDrop<T> {
+    fn drop(&mut self) {
+        self.0.take().into_iter().for_each(self.1);
+    }
+}
+
 /// The real server with a scripted model and a home of its own.
 pub(crate) struct RealServer {
     program: PathBuf,
@@ -64,6 +82,14 @@ pub(crate) fn real_server(name: &str) -> Option<RealServer> {
     let program = real::find_or_skip(name)?;
     let model = ScriptedModel::start().expect("the model starts");
     let home = RealHome::new(&model.base_url()).expect("a home");
+    Some(RealServer { program, home, model })
+}
+
+/// As [`real_server`], with more settings: see [`RealHome::with_config`].
+pub(crate) fn real_server_with(name: &str, more: impl Fn(&ScriptedModel) -> String) -> Option<RealServer> {
+    let program = real::find_or_skip(name)?;
+    let model = ScriptedModel::start().expect("the model starts");
+    let home = RealHome::with_config(&model.base_url(), &more(&model)).expect("a home");
     Some(RealServer { program, home, model })
 }
 
@@ -85,6 +111,16 @@ impl RealServer {
 
     pub(crate) fn thread_start(&self) -> ThreadStart {
         ThreadStart::new()
+    }
+
+    /// The servers themselves: those of the processes that this one started.
+    pub(crate) fn servers(&self) -> Vec<String> {
+        let is_child = |pid: &String| {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            let parent = stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1)).map(str::to_owned);
+            parent == Some(std::process::id().to_string())
+        };
+        self.processes().into_iter().filter(is_child).collect()
     }
 
     /// The processes that run with this server's home.
@@ -174,8 +210,138 @@ impl Scripted {
     }
 }
 
+/// A program that plays another script each time it is started; the last one from then on.
+pub(crate) fn series(scripts: &[Script]) -> Scripted {
+    let server = scripted(&Script::new());
+    for (number, script) in scripts.iter().enumerate() {
+        fs::write(server.folder.join(format!("script-{}.json", number + 1)), script.to_json()).expect("a script");
+    }
+    server
+}
+
+impl Scripted {
+    /// The command of a [`series`].
+    pub(crate) fn series_command(&self) -> Command {
+        let (folder, program) = (self.folder.display(), env!("CARGO_BIN_EXE_turnwire-scripted-server"));
+        let launcher = self.folder.join("series");
+        let text = format!(
+            "#!/bin/sh\nn=1\nwhile ! mkdir '{folder}/start-'$n 2>/dev/null; do n=$((n+1)); done\n\
+             export TURNWIRE_SCRIPTED_LOG='{folder}/received-'$n\n\
+             while [ ! -e '{folder}/script-'$n.json ]; do n=$((n-1)); done\n\
+             TURNWIRE_SCRIPT='{folder}/script-'$n.json exec '{program}' \"$@\"\n"
+        );
+        fs::write(&launcher, text).expect("a launcher");
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            fs::set_permissions(&launcher, fs::Permissions::from_mode(0o755)).expect("executable");
+        }
+        Command::new().program(launcher).env("TURNWIRE_MARK", &self.mark)
+    }
+
+    /// How often a [`series`] was started.
+    pub(crate) fn starts(&self) -> usize {
+        let entries = fs::read_dir(&self.folder).expect("the folder").flatten();
+        entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("start-")).count()
+    }
+
+    /// What the server of this start of a [`series`] has received of a method.
+    pub(crate) fn received_by(&self, start: usize, method: &str) -> Vec<Value> {
+        let text = fs::read_to_string(self.folder.join(format!("received-{start}"))).unwrap_or_default();
+        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("each line is one JSON value"));
+        lines.filter(|line| line["method"] == method).map(|line| line["params"].clone()).collect()
+    }
+}
+
+/// Kills a process, without a word.
+pub(crate) fn kill(pid: &str) {
+    let killed = std::process::Command::new("kill").args(["-9", pid]).status().expect("kill is there");
+    assert!(killed.success());
+}
+
 impl Drop for Scripted {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// What a program saw of the turns of a session: each event with everything in it, each turn's end with its result.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct TypedEvents {
+    pub(crate) events: Vec<String>,
+    shapes: Vec<String>,
+}
+
+impl TypedEvents {
+    pub(crate) fn live(&mut self, event: &Event) {
+        let (whole, shape) = match event {
+            Event::Delta(delta) => (
+                format!("{delta:?} {} {}", delta.text, delta.thread),
+                format!("Delta {:?} {:?} {}", delta.kind, delta.index, delta.text.chars().count()),
+            ),
+            Event::ItemStarted(item) | Event::ItemCompleted(item) => {
+                (format!("{event:?} {}", item.raw.params_text()), format!("{} {}", item.raw.method, item.item.kind()))
+            }
+            Event::Usage(usage) => (format!("{event:?} {}", usage.raw.params_text()), format!("{:?}", usage.usage)),
+            Event::Error { raw, will_retry, .. } => (raw.params_text().to_owned(), format!("Error {will_retry}")),
+            Event::Other(raw) | Event::Started(raw) => {
+                (format!("{raw:?} {}", raw.params_text()), raw.method.to_string())
+            }
+            Event::Refused(refused) => (
+                format!(
+                    "Refused {:?} {} {}",
+                    refused.id,
+                    refused.notification.method,
+                    refused.notification.params_text()
+                ),
+                format!("Refused {}", refused.notification.method),
+            ),
+            other => (format!("{other:?}"), format!("{other:?}")),
+        };
+        self.events.push(whole);
+        self.shapes.push(shape);
+    }
+
+    pub(crate) fn over(&mut self, result: &Result<TurnResult, TurnError>) {
+        let (whole, shape) = match result {
+            Ok(result) => (
+                format!(
+                    "{:?} {:?} {:?} {} items",
+                    result.status,
+                    result.final_response,
+                    result.usage,
+                    result.items.len()
+                ),
+                format!("{:?} {:?} {} items", result.status, result.usage, result.items.len()),
+            ),
+            Err(error) => (error.to_string(), "an error".to_owned()),
+        };
+        self.events.push(whole);
+        self.shapes.push(shape);
+    }
+
+    /// Asserts that a replay of the recording gives the same, whole.
+    pub(crate) fn assert_replayed(&self, recording: &Recording) {
+        assert!(self.events.len() > 5, "there is something to compare");
+        assert_eq!(Self::of(recording).events, self.events);
+    }
+
+    /// Asserts that a replay of the recording gives the same but for texts and ids.
+    pub(crate) fn assert_replayed_in_shape(&self, recording: &Recording) {
+        assert_eq!(Self::of(recording).shapes, self.shapes);
+    }
+
+    fn of(recording: &Recording) -> Self {
+        let mut seen = Self::default();
+        let mut replay = Replay::new(recording);
+        for replayed in replay.by_ref() {
+            match replayed.event {
+                ReplayedEvent::Turn { event, .. } => seen.live(&Event::from(event)),
+                ReplayedEvent::TurnOver { result, .. } => seen.over(&result),
+                _ => {}
+            }
+        }
+        assert_eq!(replay.divergences(), []);
+        seen
     }
 }

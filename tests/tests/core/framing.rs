@@ -61,7 +61,7 @@ fn fr_02_banners_blank_lines_and_colours_before_the_first_message_are_counted_an
     let mut lab = Lab::new(Config::default());
     let id = lab.sent_one()["id"].clone();
     lab.say_bytes(b"\x1b[32mCodex app-server\x1b[0m\n\n   \nlistening on stdio\r\n");
-    lab.say(json!({"id": id, "result": {"userAgent": "a/1.0.0 (b)"}}));
+    lab.say(json!({"id": id, "result": {"userAgent": "a/0.163.0 (b)"}}));
     assert!(lab.connection.is_ready());
     assert_eq!(lab.connection.counters().noise, 2, "blank lines are nothing");
     let heads: Vec<String> = lab.connection.diagnostics().map(|diagnostic| diagnostic.head.to_string()).collect();

@@ -2,11 +2,23 @@
 
 #![allow(missing_docs, reason = "a test suite documents itself by the names of its tests")]
 
+mod asks;
+mod backpressure;
+mod corners;
+#[path = "../cut/mod.rs"]
+mod cut;
+mod cuts;
 mod framing;
 mod handshake;
 mod kin;
 mod lab;
+mod logins;
 mod loss;
+mod record;
 mod requests;
 mod routing;
+mod sandbox;
+mod sessions;
+mod threads;
+mod turn_options;
 mod turns;

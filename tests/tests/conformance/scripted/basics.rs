@@ -486,8 +486,11 @@ scenario! {
         wait!(codex.request_raw("go", json!({}))).expect("answered");
         let mut methods = Vec::new();
         for _ in 0..2 {
-            let Some(rt::Event::Other(raw)) = wait!(events.next()) else { panic!("a notification") };
-            methods.push(raw.method.to_string());
+            methods.push(match wait!(events.next()).expect("a notification") {
+                rt::Event::RateLimits(_) => "account/rateLimits/updated".to_string(),
+                rt::Event::Other(raw) => raw.method.to_string(),
+                other => panic!("{other:?}"),
+            });
         }
         assert_eq!(methods, ["account/rateLimits/updated", "brand/new"]);
         wait!(codex.close());
@@ -688,6 +691,19 @@ scenario! {
         server.received_of("turn/interrupt", 1);
         assert!(support::eventually(|| codex.counters().turns == 0), "the server's end comes too");
         assert!(wait!(thread.run("Again.")).is_ok());
+        wait!(codex.close());
+    }
+}
+
+scenario! {
+    fn fr_07_a_reply_of_sixty_four_mebibytes_is_decoded() {
+        const SIZE: usize = 64 << 20;
+        let server = rt::Command::new().program(env!("CARGO_BIN_EXE_turnwire-replay-server"));
+        let codex = wait!(rt::spawn(&server)).expect("connects");
+        let reply = wait!(codex.request_raw("replay/big", json!({"bytes": SIZE}))).expect("answered");
+        assert_eq!(reply.as_str().len(), SIZE + r#"{"data":""}"#.len());
+        // Whatever came before it, the next one is answered.
+        wait!(codex.request_raw("replay/big", json!({"bytes": 1}))).expect("answered");
         wait!(codex.close());
     }
 }

@@ -1,0 +1,148 @@
+//! Numbers that stand for texts: what the pieces of a message add up to, and what an input says.
+
+use crate::{envelope::JsonText, id::ItemId, json::Json};
+use alloc::{borrow::Cow, vec::Vec};
+use serde::Deserialize;
+
+/// How many messages may be open at once before the oldest is not checked. Those that a server gives up stay open.
+const MAX_OPEN: usize = 16;
+
+/// FNV-1a, which is enough to tell a text from itself with something missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Mark(u64);
+
+impl Mark {
+    const EMPTY: Self = Self(0xcbf2_9ce4_8422_2325);
+
+    fn add(&mut self, text: &str) {
+        for byte in text.bytes() {
+            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+
+    fn of(text: &str) -> Self {
+        let mut mark = Self::EMPTY;
+        mark.add(text);
+        mark
+    }
+}
+
+/// What the messages and plans that are being written add up to.
+#[derive(Debug, Default)]
+pub(crate) struct Written {
+    open: Vec<(ItemId, usize, Mark)>,
+    is_given_up: bool,
+}
+
+impl Written {
+    /// Adds a piece.
+    pub(crate) fn add(&mut self, item: &str, text: &str) {
+        if self.is_given_up {
+            return;
+        }
+        let place = self.open.iter().rposition(|(open, ..)| open == item).unwrap_or_else(|| {
+            if self.open.len() >= MAX_OPEN {
+                self.open.remove(0);
+            }
+            self.open.push((item.into(), 0, Mark::EMPTY));
+            self.open.len() - 1
+        });
+        if let Some((_, length, mark)) = self.open.get_mut(place) {
+            *length += text.len();
+            mark.add(text);
+        }
+    }
+
+    /// Whether the pieces of an item, if there were any, are this text.
+    pub(crate) fn is_text(&mut self, item: &str, text: &str) -> bool {
+        let Some(place) = self.open.iter().rposition(|(open, ..)| open == item) else { return true };
+        let (_, length, mark) = self.open.remove(place);
+        length == text.len() && mark == Mark::of(text)
+    }
+
+    /// Pieces were lost here, so nothing can be said any more.
+    pub(crate) fn give_up(&mut self) {
+        self.open.clear();
+        self.is_given_up = true;
+    }
+}
+
+/// The text of a completed message or plan.
+pub(crate) fn text_of_item(params: JsonText<'_>) -> Option<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    struct Params<'a> {
+        #[serde(borrow)]
+        item: Item<'a>,
+    }
+    #[derive(Deserialize)]
+    struct Item<'a> {
+        #[serde(borrow)]
+        r#type: Cow<'a, str>,
+        #[serde(borrow)]
+        text: Option<Cow<'a, str>>,
+    }
+    let Params { item } = serde_json::from_str(params.get()).ok()?;
+    matches!(&*item.r#type, "agentMessage" | "plan").then_some(item.text)?
+}
+
+/// The type of an item that began.
+pub(crate) fn kind_of_item(params: JsonText<'_>) -> Option<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    struct Params<'a> {
+        #[serde(borrow)]
+        item: Item<'a>,
+    }
+    #[derive(Deserialize)]
+    struct Item<'a> {
+        #[serde(borrow)]
+        r#type: Cow<'a, str>,
+    }
+    serde_json::from_str::<Params<'_>>(params.get()).ok().map(|params| params.item.r#type)
+}
+
+#[derive(Deserialize)]
+struct Part<'a> {
+    #[serde(borrow)]
+    text: Option<Cow<'a, str>>,
+}
+
+/// `None` for a list without any text: it can be told from no other such.
+fn mark_of(parts: &[Part<'_>]) -> Option<u64> {
+    let mut mark = Mark::EMPTY;
+    let mut any = false;
+    for text in parts.iter().filter_map(|part| part.text.as_ref()) {
+        mark.add(text);
+        mark.add("\u{0}");
+        any = true;
+    }
+    any.then_some(mark.0)
+}
+
+/// What the input of a `turn/start` says.
+pub(crate) fn mark_of_input(params: &Json) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Start<'a> {
+        #[serde(borrow)]
+        input: Vec<Part<'a>>,
+    }
+    serde_json::from_str::<Start<'_>>(params.as_str()).ok().and_then(|start| mark_of(&start.input))
+}
+
+/// What a `userMessage` says, from the params of the event that it comes with.
+pub(crate) fn mark_of_message(params: JsonText<'_>) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Params<'a> {
+        #[serde(borrow)]
+        item: Item<'a>,
+    }
+    #[derive(Deserialize)]
+    struct Item<'a> {
+        #[serde(borrow)]
+        r#type: Cow<'a, str>,
+        #[serde(borrow)]
+        content: Option<Vec<Part<'a>>>,
+    }
+    let Params { item } = serde_json::from_str::<Params<'_>>(params.get()).ok()?;
+    (item.r#type == "userMessage").then_some(())?;
+    mark_of(&item.content?)
+}

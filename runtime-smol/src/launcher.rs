@@ -1,0 +1,75 @@
+//! Starting servers as tasks of smol's global executor.
+
+use crate::transport::SmolTransport;
+use std::sync::{Arc, Mutex, PoisonError};
+use turnwire_blocking::process::{self, Owner, Process};
+use turnwire_core::{
+    client::{Connector, Launch, SystemClock},
+    error::ConnectError,
+    launch::Command,
+};
+
+/// The process that was started first, for as long as somebody may have to wait for its end. To hold it longer would keep
+/// it alive.
+#[derive(Clone)]
+pub(crate) struct Started(Arc<Mutex<Option<Option<Owner>>>>);
+
+impl Default for Started {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(Some(None))))
+    }
+}
+
+impl Started {
+    /// Takes it, and asks for no further one.
+    pub(crate) fn take(&self) -> Option<Owner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take().flatten()
+    }
+
+    fn put(&self, owner: &Owner) {
+        if let Some(wanted) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            *wanted = Some(owner.clone());
+        }
+    }
+}
+
+/// Starts a process of one command whenever a session wants a server.
+pub(crate) struct Servers {
+    command: Command,
+    clock: SystemClock,
+    started: Started,
+}
+
+impl Servers {
+    pub(crate) fn new(command: Command, clock: SystemClock, started: Started) -> Self {
+        Self { command, clock, started }
+    }
+}
+
+impl Connector for Servers {
+    fn launch(&self, launch: Launch) {
+        smol::spawn(serve(launch, self.command.clone(), self.clock, self.started.clone())).detach();
+    }
+}
+
+async fn serve(mut launch: Launch, command: Command, clock: SystemClock, started: Started) {
+    let sleep = |pause| async move {
+        async_io::Timer::after(pause).await;
+    };
+    if !launch.due(sleep).await {
+        return;
+    }
+    let Process { stdin, stdout, owner, home, .. } = match process::spawn(&command) {
+        Ok(process) => process,
+        Err(error) => return launch.fail(error.into()),
+    };
+    started.put(&owner);
+    if let Some(home) = &home {
+        launch.expect_home(home);
+    }
+    let pipes = async_io::Async::new(stdout).and_then(|reader| Ok((reader, async_io::Async::new(stdin)?)));
+    match pipes {
+        Ok((reader, writer)) => drop(launch.drive(SmolTransport::new(reader, writer, clock, Some(owner))).await),
+        Err(error) => launch.fail(ConnectError::Wire(error.to_string())),
+    }
+}

@@ -1,0 +1,81 @@
+//! Starting servers as tokio tasks.
+
+use crate::transport::TokioTransport;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::runtime::Handle;
+use turnwire_blocking::process::{self, Owner, Process};
+use turnwire_core::{
+    client::{Connector, Launch, SystemClock},
+    error::ConnectError,
+    launch::Command,
+};
+
+/// The process that was started first, for as long as somebody may have to wait for its end. To hold it longer would keep
+/// it alive.
+#[derive(Clone)]
+pub(crate) struct Started(Arc<Mutex<Option<Option<Owner>>>>);
+
+impl Default for Started {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(Some(None))))
+    }
+}
+
+impl Started {
+    /// Takes it, and asks for no further one.
+    pub(crate) fn take(&self) -> Option<Owner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take().flatten()
+    }
+
+    fn put(&self, owner: &Owner) {
+        if let Some(wanted) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            *wanted = Some(owner.clone());
+        }
+    }
+}
+
+/// Starts a process of one command whenever a session wants a server.
+pub(crate) struct Servers {
+    command: Command,
+    clock: SystemClock,
+    started: Started,
+    /// Where the session was made.
+    runtime: Option<Handle>,
+}
+
+impl Servers {
+    pub(crate) fn new(command: Command, clock: SystemClock, started: Started) -> Self {
+        Self { command, clock, started, runtime: Handle::try_current().ok() }
+    }
+}
+
+impl Connector for Servers {
+    fn launch(&self, launch: Launch) {
+        let Some(runtime) = self.runtime.clone().or_else(|| Handle::try_current().ok()) else {
+            let message = "there is no tokio runtime here to run the server's task";
+            return launch.fail(ConnectError::Wire(message.into()));
+        };
+        let (command, clock, started) = (self.command.clone(), self.clock, self.started.clone());
+        drop(runtime.spawn(serve(launch, command, clock, started)));
+    }
+}
+
+async fn serve(mut launch: Launch, command: Command, clock: SystemClock, started: Started) {
+    if !launch.due(tokio::time::sleep).await {
+        return;
+    }
+    let Process { stdin, stdout, owner, home, .. } = match process::spawn(&command) {
+        Ok(process) => process,
+        Err(error) => return launch.fail(error.into()),
+    };
+    started.put(&owner);
+    if let Some(home) = &home {
+        launch.expect_home(home);
+    }
+    let pipes = tokio::process::ChildStdout::from_std(stdout)
+        .and_then(|reader| Ok((reader, tokio::process::ChildStdin::from_std(stdin)?)));
+    match pipes {
+        Ok((reader, writer)) => drop(launch.drive(TokioTransport::new(reader, writer, clock, Some(owner))).await),
+        Err(error) => launch.fail(ConnectError::Wire(error.to_string())),
+    }
+}

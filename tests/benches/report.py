@@ -1,0 +1,209 @@
+#!/usr/bin/env python3
+"""Runs the benches and writes core/docs/performance.md from what they say. Nothing in that file is written by hand.
+
+    tests/benches/report.py [--quick] [--check]
+
+--quick: fewer deltas and runs. --check: writes nothing, and exits with 1 when a ratio passes its bar, so that it can be
+watched. Needs cargo; instructions are counted where valgrind is installed.
+"""
+
+import datetime
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+QUICK = "--quick" in sys.argv
+CHECK = "--check" in sys.argv
+SCRATCH = tempfile.mkdtemp()
+COMMANDS = []
+
+
+def run(*command):
+    return subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def bench(name, *arguments):
+    """A bench's report, and how it was asked for."""
+    file = os.path.join(SCRATCH, name + ".json")
+    shown = ["cargo", "bench", "-p", "turnwire-testkit", "--bench", name]
+    if arguments:
+        shown += ["--", *arguments]
+    COMMANDS.append(" ".join(shown))
+    print("$", COMMANDS[-1], file=sys.stderr)
+    run(*shown, *([] if arguments else ["--"]), "--json", file)
+    with open(file) as report:
+        return json.load(report)
+
+
+def program_of_bench(name):
+    """Where cargo has put the program of a bench."""
+    out = run("cargo", "bench", "-p", "turnwire-testkit", "--bench", name, "--no-run", "--message-format", "json")
+    for line in out.splitlines():
+        message = json.loads(line)
+        if message.get("target", {}).get("name") == name and message.get("executable"):
+            return message["executable"]
+    raise SystemExit("no program of the bench " + name)
+
+
+def instructions():
+    """Instructions a line: of two runs that differ in their number of lines, so that the start counts for nothing."""
+    if not shutil.which("valgrind"):
+        return []
+    program, rows = program_of_bench("throughput"), []
+    for what in ["floor-e", "floor-t", "core"]:
+        for turns in [1, 64, 1000]:
+            counts = []
+            for lines in [20_000, 40_000]:
+                out = os.path.join(SCRATCH, "callgrind.out")
+                command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=" + out, program]
+                command += ["--only", what, "--turns", str(turns), "--lines", str(lines)]
+                done = subprocess.run(command, check=False, stderr=subprocess.PIPE, text=True)
+                if done.returncode != 0:
+                    print("valgrind does not run", " ".join(command), file=sys.stderr)
+                    return rows
+                text = done.stderr
+                counts.append(int(re.search(r"Collected : (\d+)", text).group(1)))
+            rows.append((what, turns, (counts[1] - counts[0]) / 20_000))
+    return rows
+
+
+def machine():
+    model = "unknown processor"
+    try:
+        with open("/proc/cpuinfo") as info:
+            model = next(line.split(":")[1].strip() for line in info if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    return f"{platform.system()} on {os.cpu_count()} cores of {model}"
+
+
+def size_of_ask():
+    run("cargo", "build", "--release", "-p", "turnwire-blocking", "--example", "ask")
+    target = os.environ.get("CARGO_TARGET_DIR", os.path.join(ROOT, "target"))
+    program = os.path.join(target, "release", "examples", "ask")
+    stripped = os.path.join(SCRATCH, "ask")
+    if shutil.which("strip"):
+        run("strip", "-o", stripped, program)
+    return os.path.getsize(program), os.path.getsize(stripped) if os.path.exists(stripped) else None
+
+
+def crates(package):
+    tree = run("cargo", "tree", "--edges", "normal", "--prefix", "none", "--package", package)
+    return len({line.split(" (")[0] for line in tree.splitlines() if line}) - 1
+
+
+def verdict(row, ratio):
+    return "met" if row["met"] else f"**missed by {(ratio / row['bar'] - 1) * 100:.0f} %**"
+
+
+def main():
+    deltas, runs = ("200000", "2") if QUICK else ("1000000", "3")
+    core = bench("throughput", "--mixed", "256" if QUICK else "1024")
+    whole = bench("whole", "--deltas", deltas, "--runs", runs)
+    if CHECK:
+        missed = [row for row in core["rows"] + whole["rows"] if not row["met"]]
+        for row in missed:
+            print("passes its bar:", json.dumps(row))
+        raise SystemExit(1 if missed else 0)
+    latency = bench("whole", "--latency", "--deltas", "2000" if QUICK else "10000")
+    sleep = bench("whole", "--sleep", "--deltas", "200000" if QUICK else "2000000")
+    allocations = bench("allocations")
+    size, stripped = size_of_ask()
+
+    lines = [
+        "# Performance",
+        "",
+        "Written by `tests/benches/report.py` from a run, never by hand. Seconds are CPU seconds, user and system, of the",
+        "process that is measured. They differ from machine to machine and from hour to hour; ratios to the floors, which",
+        "ran in the same minutes, differ less. A bar says what a ratio may be at most.",
+        "",
+        f"- Date: {datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d %H:%M} UTC; commit {run('git', 'rev-parse', '--short', 'HEAD').strip()}",
+        f"- Machine: {machine()}; load when it began {LOAD:.1f}",
+        f"- Compiler: {run('rustc', '--version').strip()}",
+        *[f"- `{command}`" for command in dict.fromkeys(COMMANDS)],
+        "",
+        "Floor E: line by line a borrowed envelope `{id, method, params}` with serde_json. Floor T: the same and the delta as a",
+        "struct of owned strings. In the table of the core they read memory, in that of the client a pipe.",
+        "",
+        "## The core: `handle_input` to events, nothing merged",
+        "",
+        "| turns | floor E, ns | floor T, ns | core, ns | of E | of T | bar | |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in core["rows"]:
+        lines.append(
+            f"| {row['turns']} | {row['floor_e']:.0f} | {row['floor_t']:.0f} | {row['nanos']:.0f} | {row['of_e']:.2f} |"
+            f" {row['of_t']:.2f} | {row['bar']} of E | {verdict(row, row['of_e'])} |"
+        )
+    mixed = core["mixed"]
+    lines += [
+        "",
+        f"BP-08, mixed traffic (recorded sessions and as many bytes of deltas): {mixed['bytes'] / 2**30:.2f} GiB,"
+        f" {mixed['events']:,} events, {mixed['mb_per_second']:.0f} MB/s, {mixed['nanos']:.0f} ns an event.",
+        "",
+        "## The whole client: process, driver, typed events, nothing merged",
+        "",
+        f"{whole['deltas']:,} deltas in lines of {whole['line']} bytes, as fast as the pipe takes; every event and character arrived.",
+        "The blocking client reads each turn on a thread of its own.",
+        "",
+        "| client | turns | floor E, ns | floor T, ns | client, ns | of E | of T | bar | |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in whole["rows"]:
+        lines.append(
+            f"| {row['client']} | {row['turns']} | {row['floor_e']:.0f} | {row['floor_t']:.0f} | {row['nanos']:.0f} |"
+            f" {row['of_e']:.2f} | {row['of_t']:.2f} | {row['bar']} of T | {verdict(row, row['of_t'])} |"
+        )
+    lines += [
+        "",
+        "## Latency: one delta each millisecond",
+        "",
+        "Microseconds from before the server's write to after the consumer's read, beside a bare reader that passes lines on to",
+        "as many threads or tasks.",
+        "",
+        "| client | median | p99 | bare median | bare p99 | ratio of medians | bar | |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in latency["rows"]:
+        lines.append(
+            f"| {row['client']} | {row['median']:.0f} | {row['p99']:.0f} | {row['bare_median']:.0f} | {row['bare_p99']:.0f} |"
+            f" {row['ratio']:.2f} | {row['bar']} | {verdict(row, row['ratio'])} |"
+        )
+    lines += [
+        "",
+        f"## Memory: a consumer that sleeps through {sleep['deltas']:,} deltas",
+        "",
+        "The most that the process had, start to end, over the size of the text.",
+        "",
+        "| client | text, MiB | peak, MiB | over the text, MiB | merged | bar, MiB | |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in sleep["rows"]:
+        mebi = 2**20
+        lines.append(
+            f"| {row['client']} | {row['characters'] / mebi:.1f} | {row['peak'] / mebi:.1f} | {row['over'] / mebi:.1f} |"
+            f" {row['merged']:,} | {row['bar'] / mebi:.0f} | {verdict(row, row['over'])} |"
+        )
+    lines += ["", "## Other currencies", "", "| what | how much |", "|---|---|"]
+    for row in allocations["rows"]:
+        lines.append(f"| allocations an event, {row['what']} | {row['allocations']:.2f} |")
+    for what, turns, count in instructions():
+        lines.append(f"| instructions a delta, {what}, {turns} turns (callgrind) | {count:.0f} |")
+    lines.append(f"| release `ask` on threads, bytes | {size:,}" + (f"; stripped {stripped:,} |" if stripped else " |"))
+    for package in ["turnwire-core", "turnwire-blocking", "turnwire-smol", "turnwire-tokio"]:
+        lines.append(f"| crates below `{package}` | {crates(package)} |")
+    folder = os.path.join(ROOT, "core", "docs")
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, "performance.md"), "w") as file:
+        file.write("\n".join(lines) + "\n")
+
+
+LOAD = os.getloadavg()[0]
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,187 @@
+//! Drivers that are dropped, runtimes that end, callers that give up: what only one runtime can do.
+
+use crate::{
+    pipe,
+    support::{self, scripted},
+};
+use serde_json::json;
+use std::{
+    future::Future,
+    io::{self, Read},
+    pin::pin,
+    task::{Context, Waker},
+    time::Duration,
+};
+use turnwire_blocking::{Config, ConnectError, DisconnectReason};
+use turnwire_testkit::scripted::{Rule, Script, TurnPlan};
+
+/// Polls a future once and drops it.
+fn begin_and_give_up<F: Future>(future: F) {
+    let mut future = pin!(future);
+    assert!(future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+}
+
+#[test]
+fn hs_08_the_caller_who_started_the_server_may_give_up_and_the_others_go_on() {
+    support::bounded("hs_08_the_caller_who_started_the_server_may_give_up", || {
+        let server = scripted(&Script::new().reply_delay(50));
+        smol::block_on(async {
+            let codex = turnwire_smol::lazy(&server.command(), Config::default());
+            begin_and_give_up(codex.models());
+            begin_and_give_up(codex.ready());
+            assert!(codex.request_raw("thread/loaded/list", json!({})).await.is_ok());
+            codex.close().await;
+        });
+        let received = server.received();
+        let methods: Vec<_> = received.iter().filter_map(|line| line["method"].as_str()).collect();
+        assert_eq!(methods, ["initialize", "initialized", "thread/loaded/list"], "what was given up is not sent");
+
+        let server = scripted(&Script::new().reply_delay(50));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let codex = turnwire_tokio::lazy(&server.command(), Config::default());
+            begin_and_give_up(codex.models());
+            assert!(codex.models().await.is_ok());
+            codex.close().await;
+        });
+        assert_eq!(server.received_of("initialize", 1).len(), 1);
+    });
+}
+
+#[test]
+fn hs_08_without_a_tokio_runtime_the_first_call_fails_typed() {
+    let server = scripted(&Script::new());
+    let codex = turnwire_tokio::lazy(&server.command(), Config::default());
+    let error = smol::block_on(codex.ready()).expect_err("no runtime");
+    assert!(matches!(&error, ConnectError::Wire(_)) && error.to_string().contains("no tokio runtime"), "{error}");
+    assert!(smol::block_on(codex.models()).expect_err("no runtime").is_closed());
+    assert!(server.processes().is_empty());
+}
+
+#[test]
+fn ad_10_a_lazy_session_whose_runtime_is_gone_fails_typed_and_starts_nothing() {
+    support::bounded("ad_10_a_lazy_session_whose_runtime_is_gone", || {
+        let server = scripted(&Script::new());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let codex = runtime.block_on(async { turnwire_tokio::lazy(&server.command(), Config::default()) });
+        drop(runtime);
+        let error = smol::block_on(codex.models()).expect_err("nothing drives it");
+        assert!(error.is_closed(), "{error}");
+        assert_eq!(smol::block_on(codex.close()).reason(), &DisconnectReason::DriverDropped);
+        assert!(server.processes().is_empty());
+    });
+}
+
+#[test]
+fn ad_09_whoever_waits_on_tokio_when_its_runtime_ends_fails_with_closed() {
+    support::bounded("ad_09_whoever_waits_on_tokio", || {
+        let server = scripted(&Script::new().rule(Rule::on("mute")).turn(TurnPlan::new().text("Half").hold()));
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+        let (codex, turn) = runtime.block_on(async {
+            let codex = turnwire_tokio::spawn(&server.command()).await.expect("connects");
+            let thread = codex.thread_start(Default::default()).await.expect("a thread");
+            let turn = thread.turn("Go.").await.expect("a turn");
+            (codex, turn)
+        });
+        let waiting = [
+            std::thread::spawn({
+                let turn = turn.clone();
+                move || smol::block_on(turn.result()).expect_err("lost").is_closed()
+            }),
+            std::thread::spawn({
+                let codex = codex.clone();
+                move || smol::block_on(codex.request_raw("mute", json!({}))).expect_err("lost").is_closed()
+            }),
+            std::thread::spawn({
+                let codex = codex.clone();
+                move || matches!(smol::block_on(codex.closed()).reason(), DisconnectReason::DriverDropped)
+            }),
+        ];
+        server.received_of("mute", 1);
+        runtime.shutdown_timeout(Duration::from_secs(5));
+        for waiter in waiting {
+            assert!(waiter.join().expect("no panic"));
+        }
+        // Though the handles live on.
+        server.assert_gone();
+        drop((codex, turn));
+    });
+}
+
+#[test]
+fn ad_10_a_smol_executor_that_is_dropped_ends_its_sessions_typed() {
+    support::bounded("ad_10_a_smol_executor_that_is_dropped", || {
+        let (reader, writer) = pipe::scripted(Script::new().turn(TurnPlan::new().text("Half").hold()));
+        let executor = smol::Executor::new();
+        let (codex, driver) = turnwire_smol::prepare(reader, writer, Config::default());
+        executor.spawn(driver).detach();
+        let turn = smol::block_on(executor.run(async {
+            let thread = codex.thread_start(Default::default()).await.expect("a thread");
+            thread.turn("Go.").await.expect("a turn")
+        }));
+        drop(executor);
+        assert!(smol::block_on(turn.result()).expect_err("lost").is_closed());
+        assert!(smol::block_on(codex.models()).expect_err("closed").is_closed());
+        assert_eq!(smol::block_on(codex.close()).reason(), &DisconnectReason::DriverDropped);
+    });
+}
+
+/// Reads what a scripted server says, and panics in the middle of it.
+struct Panicking<R>(R, usize);
+
+impl<R: Read> Read for Panicking<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        assert!(self.1 > 0, "a reader of the application's panics, as this test wants it");
+        let count = self.0.read(buffer)?;
+        self.1 = self.1.saturating_sub(count);
+        Ok(count)
+    }
+}
+
+#[test]
+fn ad_09_a_thread_that_panics_fails_everybody_who_waits() {
+    support::bounded("ad_09_a_thread_that_panics", || {
+        let hold = Script::new().turn(TurnPlan::new().text("word ".repeat(500)).deltas(500).hold());
+        let (reader, writer, _serving) = turnwire_testkit::scripted::serve_duplex(hold);
+        let codex = turnwire_blocking::connect(Panicking(reader, 6_000), writer).expect("connects");
+        let thread = codex.thread_start(Default::default()).expect("a thread");
+        assert!(thread.run("Go.").expect_err("lost").is_closed());
+        assert!(codex.models().expect_err("closed").is_closed());
+        assert!(matches!(codex.closed().reason(), DisconnectReason::Io(_)), "{}", codex.closed());
+    });
+}
+
+/// Runs the scenarios for the real server on older versions of it.
+///
+/// `TURNWIRE_REQUIRE_VERSIONS` names the versions, parted by spaces. They are looked for where `real.rs` says.
+#[test]
+fn lv_03_the_real_lane_holds_on_each_version_that_is_required() {
+    /// What an old server does not have, and so what is not asked of it: version, test, why.
+    const DIFFERENCES: [(&str, &str, &str); 1] = [(
+        "0.133.0",
+        "pr_16_a_real_server_that_is_killed",
+        "its turns bear no mark of the client's, so a start that was sent is never made again",
+    )];
+
+    let versions = std::env::var("TURNWIRE_REQUIRE_VERSIONS").unwrap_or_default();
+    let only = std::env::var("TURNWIRE_LANE").unwrap_or_else(|_| "::real::".into());
+    for version in versions.split_whitespace() {
+        let program = turnwire_testkit::real::find_version(version).unwrap_or_else(|missing| panic!("{missing}"));
+        let mut command = std::process::Command::new(std::env::current_exe().expect("this program"));
+        command.arg(&only).env("TURNWIRE_CODEX", program).env("TURNWIRE_REQUIRE_REAL", "1");
+        command.env_remove("TURNWIRE_REQUIRE_VERSIONS");
+        for (of, test, _) in DIFFERENCES.iter().filter(|(of, ..)| *of == version) {
+            assert_eq!(*of, version);
+            command.args(["--skip", test]);
+        }
+        let output = command.output().expect("it runs");
+        let said = String::from_utf8_lossy(&output.stdout);
+        let passed = said.lines().filter(|line| line.starts_with("test ") && line.ends_with(" ok")).count();
+        let failed: Vec<&str> = said.lines().filter(|line| line.ends_with("FAILED")).collect();
+        assert!(output.status.success() && passed >= 3, "{version}: {passed} passed; {failed:#?}");
+    }
+    if versions.is_empty() {
+        use std::io::Write;
+        drop(io::stderr().write_all(b"SKIPPED lv_03: TURNWIRE_REQUIRE_VERSIONS names no version\n"));
+    }
+}

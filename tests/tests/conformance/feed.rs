@@ -1,0 +1,179 @@
+//! A peer in memory that says what a test pushes, and keeps what the client writes: for all three runtimes.
+
+use serde_json::Value;
+use std::{
+    collections::VecDeque,
+    io::{self, Read, Write},
+    pin::Pin,
+    sync::{Arc, Condvar, Mutex, MutexGuard},
+    task::{Context, Poll, Waker},
+};
+
+#[derive(Default)]
+struct State {
+    bytes: VecDeque<u8>,
+    /// Nothing more will be said, and nothing is read.
+    is_over: bool,
+    reader: Option<Waker>,
+    written: Vec<u8>,
+}
+
+#[derive(Default)]
+pub(crate) struct Feed {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+impl Feed {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    pub(crate) fn say(&self, bytes: &[u8]) {
+        self.change(|state| state.bytes.extend(bytes));
+    }
+
+    pub(crate) fn end(&self) {
+        self.change(|state| state.is_over = true);
+    }
+
+    /// Waits until the client has written so many requests, and returns the id of the last.
+    pub(crate) fn wait_for_requests(&self, count: usize) -> u64 {
+        let start = std::time::Instant::now();
+        let mut state = self.lock();
+        loop {
+            let lines = state.written.split(|byte| *byte == b'\n').filter(|line| line.first() == Some(&b'{'));
+            let requests: Vec<Value> = lines
+                .filter_map(|line| serde_json::from_slice::<Value>(line).ok())
+                .filter(|line| line.get("method").is_some() && line.get("id").is_some())
+                .collect();
+            if requests.len() >= count {
+                return requests.last().and_then(|line| line["id"].as_u64()).expect("an id");
+            }
+            assert!(start.elapsed() < crate::support::PATIENCE, "{} of {count} requests were written", requests.len());
+            state = self.changed.wait_timeout(state, crate::support::PATIENCE).expect("no poison").0;
+        }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        let mut state = self.lock();
+        change(&mut state);
+        let waker = state.reader.take();
+        drop(state);
+        self.changed.notify_all();
+        waker.into_iter().for_each(Waker::wake);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no poison")
+    }
+}
+
+fn take(state: &mut State, buffer: &mut [u8]) -> Option<usize> {
+    let count = buffer.len().min(state.bytes.len());
+    for (to, from) in buffer.iter_mut().zip(state.bytes.drain(..count)) {
+        *to = from;
+    }
+    (count > 0 || state.is_over).then_some(count)
+}
+
+pub(crate) struct Reader(Arc<Feed>);
+pub(crate) struct Writer(Arc<Feed>);
+
+impl Reader {
+    pub(crate) fn of(feed: &Arc<Feed>) -> Self {
+        Self(Arc::clone(feed))
+    }
+
+    fn poll(&self, cx: &Context<'_>, buffer: &mut [u8]) -> Poll<usize> {
+        let mut state = self.0.lock();
+        match take(&mut state, buffer) {
+            Some(count) => Poll::Ready(count),
+            None => {
+                state.reader = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Writer {
+    pub(crate) fn of(feed: &Arc<Feed>) -> Self {
+        Self(Arc::clone(feed))
+    }
+
+    fn put(&self, bytes: &[u8]) -> usize {
+        self.0.lock().written.extend_from_slice(bytes);
+        self.0.changed.notify_all();
+        bytes.len()
+    }
+}
+
+impl Read for Reader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut state = self.0.lock();
+        loop {
+            match take(&mut state, buffer) {
+                Some(count) => return Ok(count),
+                None => state = self.0.changed.wait(state).expect("no poison"),
+            }
+        }
+    }
+}
+
+impl Write for Writer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(self.put(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl tokio::io::AsyncRead for Reader {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut tokio::io::ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.poll(cx, buffer.initialize_unfilled()).map(|count| {
+            buffer.advance(count);
+            Ok(())
+        })
+    }
+}
+
+impl smol::io::AsyncRead for Reader {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.poll(cx, buffer).map(Ok)
+    }
+}
+
+impl tokio::io::AsyncWrite for Writer {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(self.put(bytes)))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl smol::io::AsyncWrite for Writer {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(self.put(bytes)))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}

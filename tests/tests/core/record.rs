@@ -1,0 +1,516 @@
+//! The tap, recordings, and what a replay makes of them.
+
+use crate::lab::{Lab, completed, delta};
+use serde_json::json;
+use std::{fs, path::Path, time::Duration};
+use turnwire_core::{
+    connection::{Config, Connection, Scope, TraceContext, TurnOptions},
+    error::{DisconnectReason, TurnError},
+    protocol::{ModelList, ThreadStart, TurnStart, UserInput},
+    record::{FORMAT, Line, Part, Record, Recording, Redactor, Replay, Replayed, ReplayedEvent, Step},
+    time::Time,
+    turn::{RawEvent, State, SubscriptionKey, TurnResult},
+};
+use turnwire_testkit::{
+    scripted::{Rule, Script, TurnPlan},
+    sim::{Faults, Pair},
+};
+
+fn tapped() -> Config {
+    let mut config = Config::default();
+    config.tap = true;
+    config
+}
+
+fn records(connection: &mut Connection, now: Time) -> Vec<Record> {
+    std::iter::from_fn(|| connection.poll_tap(now)).collect()
+}
+
+fn outline(records: &[Record]) -> Vec<String> {
+    let method = |text: &str| {
+        let value: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
+        value["method"].as_str().unwrap_or("-").to_owned()
+    };
+    let describe = |record: &Record| match &record.step {
+        Step::Sent(line) => format!("> {}", method(&line.text())),
+        Step::Received(line) if line.part == Part::Whole => format!("< {}", method(&line.text())),
+        step => format!("{step:?}"),
+    };
+    records.iter().map(describe).collect()
+}
+
+/// An event with everything that is in it.
+fn whole(event: &RawEvent) -> String {
+    match event {
+        RawEvent::Delta(delta) => format!(
+            "delta {:?} {} {} {} {:?} {} {:?}",
+            delta.kind,
+            delta.thread,
+            delta.turn,
+            delta.item,
+            delta.index,
+            delta.text,
+            delta.raw.as_ref().map(|raw| raw.as_str().to_owned())
+        ),
+        RawEvent::Notification(notification) => format!(
+            "{} {} {:?} {:?} {:?}",
+            notification.method,
+            notification.params_text(),
+            notification.emitted_at_ms,
+            notification.thread,
+            notification.turn
+        ),
+        RawEvent::Refused(refused) => {
+            format!("refused {:?} {} {}", refused.id, refused.notification.method, refused.notification.params_text())
+        }
+        RawEvent::Diagnostic(diagnostic) => {
+            format!("{:?} {} {}", diagnostic.kind, diagnostic.length, diagnostic.head)
+        }
+        other => format!("{other:?}"),
+    }
+}
+
+/// An event without what a redactor takes out.
+fn shape(event: &RawEvent) -> String {
+    match event {
+        RawEvent::Delta(delta) => format!("delta {:?} {:?} {}", delta.kind, delta.index, delta.text.chars().count()),
+        RawEvent::Notification(notification) => format!("{} {:?}", notification.method, notification.emitted_at_ms),
+        RawEvent::Refused(refused) => format!("refused {}", refused.notification.method),
+        RawEvent::Diagnostic(diagnostic) => format!("{:?}", diagnostic.kind),
+        other => format!("{other:?}"),
+    }
+}
+
+fn of_turn(replayed: &[Replayed], wanted: usize, describe: fn(&RawEvent) -> String) -> Vec<String> {
+    let of = |replayed: &Replayed| match &replayed.event {
+        ReplayedEvent::Turn { turn, event } if *turn == wanted => Some(describe(event)),
+        _ => None,
+    };
+    replayed.iter().filter_map(of).collect()
+}
+
+fn result_of(replayed: &[Replayed], wanted: usize) -> &Result<TurnResult, TurnError> {
+    let of =
+        |replayed: &'_ Replayed| matches!(&replayed.event, ReplayedEvent::TurnOver { turn, .. } if *turn == wanted);
+    match replayed.iter().find(|replayed| of(replayed)).map(|replayed| &replayed.event) {
+        Some(ReplayedEvent::TurnOver { result, .. }) => result,
+        _ => panic!("turn {wanted} is over"),
+    }
+}
+
+#[test]
+fn ob_03_the_tap_keeps_both_directions_in_the_order_of_the_machine_numbered_and_timed() {
+    let mut lab = Lab::ready_with(tapped());
+    lab.now = Time::from_nanos(1_000);
+    let models = lab.connection.request(lab.now, &ModelList::new()).expect("entered");
+    lab.notify("thread/started", json!({"thread": {"id": "T"}}));
+    lab.sent();
+    lab.now = Time::from_nanos(2_000);
+    // Two lines in one read, and one in two.
+    lab.say_bytes(b"{\"method\":\"a\"}\nbanner\n{\"id\":2,");
+    lab.now = Time::from_nanos(3_000);
+    lab.say_bytes(b"\"result\":{\"data\":[]}}\r\n{\"meth");
+    lab.connection.take_response(&models).expect("answered").expect("decodes");
+    lab.connection.handle_eof(lab.now);
+    let records = records(&mut lab.connection, lab.now);
+    assert_eq!(
+        outline(&records),
+        [
+            "> initialize",
+            "< -",
+            "> initialized",
+            "< thread/started",
+            "> model/list",
+            "< a",
+            "< -",
+            "< -",
+            "Received(Line(6 bytes, Cut))",
+            "Eof",
+        ]
+    );
+    let numbers: Vec<u64> = records.iter().map(|record| record.number).collect();
+    assert_eq!(numbers, (1..=10).collect::<Vec<u64>>());
+    let times: Vec<u64> = records.iter().map(|record| record.at.as_nanos()).collect();
+    assert_eq!(times, [0, 0, 0, 1_000, 1_000, 2_000, 2_000, 3_000, 3_000, 3_000]);
+    let Step::Received(line) = &records[7].step else { panic!("a line") };
+    assert_eq!(&*line.text(), r#"{"id":2,"result":{"data":[]}}"#, "whole, and without its end");
+}
+
+#[test]
+fn ob_03_what_else_moves_the_machine_is_kept_too() {
+    let mut lab = Lab::ready_with(tapped());
+    let params = TurnStart::new("T", [UserInput::text("Hello")]);
+    let options = TurnOptions::default().deadline(Duration::from_secs(5));
+    lab.connection.start_turn(lab.now, &params, &options).expect("a turn");
+    let models = lab.connection.request(lab.now, &ModelList::new()).expect("entered");
+    lab.sent();
+    lab.connection.abandon(models.key());
+    lab.pass(Duration::from_secs(1));
+    lab.pass(Duration::from_secs(4));
+    lab.connection.handle_disconnect(lab.now, DisconnectReason::Io("broken pipe".into()));
+    lab.connection.close(lab.now, Duration::from_secs(15));
+    let seen = outline(&records(&mut lab.connection, lab.now));
+    assert_eq!(
+        seen[3..],
+        [
+            "Deadline { request: 2, within: 5s }",
+            "> turn/start",
+            "> model/list",
+            "Abandon { request: 3 }",
+            "Timeout",
+            "Disconnect(Io(\"broken pipe\"))",
+        ],
+        "a time at which nothing was due is no timeout, and what is over is not closed"
+    );
+}
+
+#[test]
+fn ob_03_a_tap_past_its_bound_loses_records_and_says_where_and_how_many() {
+    let mut config = tapped();
+    config.limits.max_tap_bytes = 4_000;
+    let mut lab = Lab::ready_with(config);
+    for n in 0..100 {
+        lab.notify("m", json!({"n": n, "text": "x".repeat(100)}));
+    }
+    let lost = lab.connection.counters().tap_lost;
+    assert!(lost > 50, "{lost}");
+    let kept = records(&mut lab.connection, lab.now);
+    assert!(kept.iter().map(|record| record.step.size()).sum::<usize>() < 4_200);
+    let last = kept.last().expect("a record");
+    assert_eq!(last.step, Step::Lost { records: lost }, "nothing came after it that could have said so");
+    lab.notify("after", json!({}));
+    let after = records(&mut lab.connection, lab.now);
+    assert_eq!(outline(&after), ["< after"]);
+    assert_eq!(after[0].number, last.number + 1);
+    assert_eq!(last.number, kept[kept.len() - 2].number + lost + 1, "what was lost had numbers");
+}
+
+#[test]
+fn ob_03_without_a_tap_nothing_is_kept() {
+    let mut lab = Lab::ready();
+    lab.notify("m", json!({}));
+    assert!(!lab.connection.has_tapped() && lab.connection.poll_tap(lab.now).is_none());
+    lab.connection.set_tap(true);
+    lab.notify("n", json!({}));
+    assert_eq!(outline(&records(&mut lab.connection, lab.now)), ["< n"]);
+}
+
+/// What a program saw of a session.
+struct Seen {
+    recording: Recording,
+    turns: Vec<Vec<String>>,
+    shapes: Vec<Vec<String>>,
+    results: Vec<Result<TurnResult, TurnError>>,
+    connection: Vec<String>,
+}
+
+fn read_all(pair: &mut Pair, key: SubscriptionKey) -> (Vec<String>, Vec<String>) {
+    let (events, _) = pair.read(key);
+    (events.iter().map(whole).collect(), events.iter().map(shape).collect())
+}
+
+/// A session with everything that a replay has to make again.
+fn session(faults: Faults, seed: u64) -> Seen {
+    let script = Script::new()
+        .turn(TurnPlan::when("approve").command("rm -rf /", "gone", 0).with_approval().text("I was not allowed to."))
+        .turn(TurnPlan::when("hold").hold())
+        .turn(TurnPlan::when("think").reasoning("Let me see.").text("Ünïcode ✓ 你好 🎉, in several pieces of text."))
+        .rule(Rule::on("model/list").raw_line("my banner").default_reply())
+        .delta_delay(3)
+        .reply_delay(2);
+    let mut config = tapped();
+    config.limits.merge_after = None;
+    let mut pair = Pair::with(script, config, faults, seed);
+    let connection = pair.client.subscribe(Scope::Connection);
+    let threads: Vec<_> = (0..3).map(|_| pair.call(&ThreadStart::default()).expect("a thread").thread.id).collect();
+    let mut readers = Vec::new();
+    let mut keys = Vec::new();
+    let mut start = |pair: &mut Pair, thread: usize, prompt: &str, options: &TurnOptions| {
+        let params = TurnStart::new(threads[thread].clone(), [UserInput::text(prompt)]);
+        let key = pair.client.start_turn(pair.time(), &params, options).expect("a turn starts");
+        readers.push(pair.client.subscribe(Scope::Turn(key)));
+        keys.push(key);
+        key
+    };
+    // Three at once, and one of them past its deadline.
+    start(&mut pair, 0, "please approve", &TurnOptions::default());
+    start(&mut pair, 1, "please hold", &TurnOptions::default().deadline(Duration::from_secs(3)));
+    start(&mut pair, 2, "please think", &TurnOptions::default());
+    pair.run_until_quiet();
+    let held = start(&mut pair, 0, "please hold again", &TurnOptions::default());
+    pair.pass(Duration::from_millis(100));
+    pair.client.interrupt(pair.time(), held).expect("the turn is there");
+    pair.run_until_quiet();
+    pair.call(&ModelList::new()).expect("answered");
+    let given_up = pair.client.request(pair.time(), &ModelList::new()).expect("entered");
+    pair.settle();
+    pair.client.abandon(given_up.key());
+    pair.run_until_quiet();
+    pair.close();
+    let now = pair.time();
+    let mut recording = Recording::new(records(&mut pair.client, now));
+    recording.header = turnwire_core::record::Header::of(pair.client.config(), false);
+    let (turns, shapes) = readers.iter().map(|reader| read_all(&mut pair, *reader)).unzip();
+    let results = keys.iter().map(|key| {
+        let report = pair.client.take_report(*key).expect("a report");
+        report.map_err(TurnError::Start).and_then(|report| report.into_result())
+    });
+    let results = results.collect();
+    let connection = read_all(&mut pair, connection).0;
+    Seen { recording, turns, shapes, results, connection }
+}
+
+fn state(result: &Result<TurnResult, TurnError>) -> String {
+    match result {
+        Ok(result) => format!("{:?} {:?}", result.status, result.usage),
+        Err(error) => format!("error {}", error.is_timeout()),
+    }
+}
+
+#[test]
+fn ob_04_a_recorded_session_replays_to_the_same_events_without_a_server() {
+    for (seed, faults) in [(1, Faults::default()), (2, Faults::pieces()), (3, Faults::rough()), (4, Faults::rough())] {
+        let seen = session(faults, seed);
+        assert_eq!(seen.turns.len(), 4);
+        assert!(seen.turns.iter().all(|events| events.last().is_some_and(|last| last.starts_with("Ended("))));
+        assert!(seen.turns[0].iter().any(|event| event.starts_with("refused")), "{:?}", seen.shapes[0]);
+        assert_eq!(seen.recording.server_version().as_deref(), Some("0.163.0"));
+        // Through the file, as a bug report would come.
+        let recording = Recording::parse(&seen.recording.to_text()).expect("a recording");
+        assert_eq!(recording, seen.recording);
+        let mut replay = Replay::new(&recording);
+        let replayed: Vec<Replayed> = replay.by_ref().collect();
+        assert!(replay.divergences().is_empty(), "seed {seed}: {:?}", replay.divergences());
+        for (turn, events) in seen.turns.iter().enumerate() {
+            assert_eq!(&of_turn(&replayed, turn, whole), events, "seed {seed}, turn {turn}");
+            let result = result_of(&replayed, turn);
+            assert_eq!(state(result), state(&seen.results[turn]), "seed {seed}, turn {turn}");
+            if let (Ok(own), Ok(recorded)) = (result, &seen.results[turn]) {
+                assert_eq!(own.final_response, recorded.final_response);
+                assert_eq!((&own.thread_id, &own.turn_id), (&recorded.thread_id, &recorded.turn_id));
+            }
+        }
+        let of_connection = replayed.iter().filter_map(|replayed| match &replayed.event {
+            ReplayedEvent::Connection(event) => Some(whole(event)),
+            _ => None,
+        });
+        assert_eq!(of_connection.collect::<Vec<_>>(), seen.connection, "seed {seed}");
+        let Some(ReplayedEvent::Closed(cause)) = replayed.last().map(|replayed| &replayed.event) else {
+            panic!("the end is last")
+        };
+        assert_eq!(*cause.reason(), DisconnectReason::ClosedByCaller);
+        assert!(cause.exit().is_some());
+    }
+}
+
+#[test]
+fn ob_04_a_redacted_recording_replays_to_the_same_shapes() {
+    let seen = session(Faults::rough(), 5);
+    let redacted = seen.recording.redacted(&Redactor::with_seed(9));
+    let text = redacted.to_text();
+    for secret in ["rm -rf", "allowed", "Ünïcode", "approve", "banner", "Let me see"] {
+        assert!(seen.recording.to_text().contains(secret) && !text.contains(secret), "{secret}");
+    }
+    let recording = Recording::parse(&text).expect("a recording");
+    assert!(recording.header.redacted && recording.header.format == FORMAT);
+    assert_eq!(recording.server_version().as_deref(), Some("0.163.0"));
+    let mut replay = Replay::new(&recording);
+    let replayed: Vec<Replayed> = replay.by_ref().collect();
+    assert!(replay.divergences().is_empty(), "{:?}", replay.divergences());
+    for (turn, events) in seen.shapes.iter().enumerate() {
+        assert_eq!(&of_turn(&replayed, turn, shape), events, "turn {turn}");
+        assert_eq!(state(result_of(&replayed, turn)), state(&seen.results[turn]), "turn {turn}");
+    }
+}
+
+#[test]
+fn ob_04_a_replay_says_where_what_is_written_is_not_what_was_recorded() {
+    let mut lab = Lab::ready_with(tapped());
+    lab.turn("T", "U");
+    lab.say(json!({"id": 7, "method": "item/commandExecution/requestApproval",
+        "params": {"threadId": "T", "turnId": "U", "itemId": "I"}}));
+    lab.sent();
+    lab.notify(completed("T", "U", "completed").0, completed("T", "U", "completed").1);
+    let records = records(&mut lab.connection, lab.now);
+    let text = Recording::new(records).to_text();
+    assert!(text.contains("decline"), "{text}");
+    let play = |text: &str| {
+        let mut replay = Replay::new(&Recording::parse(text).expect("a recording"));
+        assert!(replay.by_ref().count() > 0);
+        replay.divergences().to_vec()
+    };
+    assert_eq!(play(&text), []);
+    // Another program had granted it.
+    let found = play(&text.replace("decline", "accept"));
+    let [divergence] = found.as_slice() else { panic!("{found:?}") };
+    assert_eq!((divergence.number, divergence.path.as_str()), (7, "/result/decision"));
+    assert!(divergence.expected.as_ref().is_some_and(|line| line.text().contains("accept")));
+    assert!(divergence.actual.as_ref().is_some_and(|line| line.text().contains("decline")));
+    let shown = format!("{divergence} {divergence:?}");
+    assert!(shown.contains("record 7") && !shown.contains("decline"), "places, and no text: {shown}");
+    // Another program had not answered.
+    let without: Vec<&str> = text.lines().filter(|line| !line.contains("decline")).collect();
+    let found = play(&(without.join("\n") + "\n"));
+    assert!(matches!(found.as_slice(), [divergence] if divergence.expected.is_none()), "{found:?}");
+    // Another program had said more at the start.
+    let found = play(&text.replacen("\\\"capabilities\\\":{", "\\\"capabilities\\\":{\\\"mood\\\":1,", 1));
+    let [divergence] = found.as_slice() else { panic!("{found:?}") };
+    assert_eq!((divergence.number, divergence.path.as_str()), (1, "/params/capabilities/mood"));
+}
+
+#[test]
+fn ob_04_ids_of_another_run_are_mapped() {
+    let mut lab = Lab::ready_with(tapped());
+    let (key, reader) = lab.turn("T", "U");
+    let (method, params) = delta("T", "U", "I", "text");
+    lab.notify(method, params);
+    lab.notify(completed("T", "U", "completed").0, completed("T", "U", "completed").1);
+    assert_eq!(lab.connection.turn_state(key), Some(State::Completed));
+    let seen = lab.read(reader);
+    let text = Recording::new(records(&mut lab.connection, lab.now)).to_text();
+    let renumbered = text.replace("\\\"id\\\":2,", "\\\"id\\\":\\\"start-of-turn\\\",");
+    assert_ne!(renumbered, text);
+    let mut replay = Replay::new(&Recording::parse(&renumbered).expect("a recording"));
+    let replayed: Vec<Replayed> = replay.by_ref().collect();
+    assert_eq!(replay.divergences(), []);
+    assert_eq!(of_turn(&replayed, 0, crate::lab::describe), &seen[..seen.len() - 1]);
+}
+
+#[test]
+fn ob_04_the_recorded_sessions_of_every_server_version_replay_the_same_whole_and_redacted() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("transcripts");
+    let mut turns_seen = 0;
+    for path in fs::read_dir(folder).expect("the folder").map(|entry| entry.expect("an entry").path()) {
+        let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
+        let recording = Recording::parse(&fs::read_to_string(&path).expect("read")).expect(&name);
+        assert_eq!((recording.header.format, recording.header.redacted), (0, false), "{name}");
+        assert!(recording.records.len() > 3, "{name}");
+        let redacted = recording.redacted(&Redactor::default());
+        let again = Recording::parse(&redacted.to_text()).expect(&name);
+        let mut whole_run = Replay::new(&recording).with_threads();
+        let first: Vec<Replayed> = whole_run.by_ref().collect();
+        let second: Vec<Replayed> = Replay::new(&recording).with_threads().collect();
+        let mut redacted_run = Replay::new(&again).with_threads();
+        let third: Vec<Replayed> = redacted_run.by_ref().collect();
+        let outline = |replayed: &[Replayed], describe: fn(&RawEvent) -> String| -> Vec<String> {
+            let each = |replayed: &Replayed| {
+                let event = match &replayed.event {
+                    ReplayedEvent::Turn { turn, event } => format!("turn {turn}: {}", describe(event)),
+                    ReplayedEvent::Thread(_, event) => format!("thread: {}", describe(event)),
+                    ReplayedEvent::Connection(event) => format!("connection: {}", describe(event)),
+                    ReplayedEvent::TurnOver { turn, result } => format!("turn {turn} over: {}", state(result)),
+                    ReplayedEvent::Response { method, outcome } => {
+                        let failed =
+                            outcome.as_ref().err().map(|error| (error.is_closed(), error.rpc().map(|rpc| rpc.code)));
+                        // What no schema knows is taken out.
+                        let is_known = turnwire_core::protocol::request_info(method).is_some();
+                        format!("{}: {failed:?}", if is_known { method } else { "unknown" })
+                    }
+                    other => format!("{:?}", std::mem::discriminant(other)),
+                };
+                format!("{} {event}", replayed.number)
+            };
+            replayed.iter().map(each).collect()
+        };
+        assert_eq!(outline(&first, whole), outline(&second, whole), "{name}: a replay is not the same twice");
+        assert_eq!(outline(&first, shape), outline(&third, shape), "{name}: redacting changes what happens");
+        turns_seen += first.iter().filter(|replayed| matches!(replayed.event, ReplayedEvent::TurnOver { .. })).count();
+        let of_requests = whole_run.divergences().iter().filter(|found| {
+            // How requests of the server were answered was for that client to decide; here they are refused.
+            let is_answer = |line: &Line| !line.text().contains("\"method\"");
+            !found.expected.as_ref().or(found.actual.as_ref()).is_some_and(is_answer)
+        });
+        match name.as_str() {
+            // Clients that did on purpose what turnwire does not, and one that says more of itself.
+            "handshake_errors" | "malformed_input" | "external_auth" => {}
+            // The second of two interrupts.
+            "interrupt" => assert_eq!(of_requests.count(), 1, "{name}: {:?}", whole_run.divergences()),
+            _ => assert_eq!(of_requests.count(), 0, "{name}: {:?}", whole_run.divergences()),
+        }
+    }
+    assert!(turns_seen > 30, "{turns_seen}");
+}
+
+#[test]
+fn ob_02_requests_carry_a_trace_context_only_when_they_are_told_to() {
+    let mut lab = Lab::ready();
+    lab.connection.request(lab.now, &ModelList::new()).map(drop).expect("entered");
+    assert!(lab.sent_one().get("trace").is_none());
+    let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    lab.connection.set_trace_context(Some(TraceContext::new(parent).tracestate("a=b")));
+    let (_, _, _) = {
+        lab.connection.request(lab.now, &ModelList::new()).map(drop).expect("entered");
+        let line = lab.sent_one();
+        assert_eq!(line["trace"], json!({"traceparent": parent, "tracestate": "a=b"}));
+        let params = TurnStart::new("T", [UserInput::text("Hello")]);
+        lab.connection.start_turn(lab.now, &params, &TurnOptions::default()).expect("a turn");
+        let line = lab.sent_one();
+        assert_eq!(line["trace"]["traceparent"], parent);
+        assert!(line["params"].get("trace").is_none());
+        ((), (), ())
+    };
+    lab.connection.set_trace_context(None);
+    lab.connection.request(lab.now, &ModelList::new()).map(drop).expect("entered");
+    assert!(lab.sent_one().get("trace").is_none());
+}
+
+#[test]
+fn ob_08_the_counters_say_what_is_pending_queued_merged_left_out_late_and_unknown() {
+    let mut config = Config::default();
+    config.limits.max_in_flight = 2;
+    config.limits.merge_after = Some(1);
+    let mut lab = Lab::ready_with(config);
+    let pending: Vec<_> =
+        (0..5).map(|_| lab.connection.request(lab.now, &ModelList::new()).expect("entered")).collect();
+    let sent = lab.sent();
+    let counters = lab.connection.counters();
+    assert_eq!((counters.requests, counters.pending, counters.queued), (5, 2, 3));
+    lab.say(json!({"id": sent[0]["id"], "result": {"data": []}}));
+    let counters = lab.connection.counters();
+    assert_eq!((counters.requests, counters.pending, counters.queued), (5, 1, 3), "one is done and not fetched");
+    lab.connection.take_response(&pending[0]).expect("done").expect("decodes");
+    lab.connection.abandon(pending[1].key());
+    lab.say(json!({"id": sent[1]["id"], "result": {"data": []}}));
+    lab.say(json!({"id": 4711, "result": {}}));
+    lab.say(json!({"id": sent[0]["id"], "result": {}}));
+    lab.say_bytes(b"banner\n{\"broken\n");
+    let counters = lab.connection.counters();
+    assert_eq!((counters.late, counters.unknown_responses, counters.duplicate), (1, 1, 1));
+    assert_eq!((counters.noise, counters.malformed), (1, 1));
+    assert_eq!(lab.connection.diagnosed(), 5);
+    for key in &pending[2..] {
+        lab.connection.abandon(key.key());
+    }
+    let mut config = Config::default();
+    config.limits.merge_after = Some(1);
+    config.limits.max_unread_bytes = 1;
+    let mut lab = Lab::ready_with(config);
+    lab.turn("T", "U");
+    for text in ["a", "b", "c"] {
+        let (method, params) = delta("T", "U", "I", text);
+        lab.notify(method, params);
+    }
+    assert_eq!(lab.connection.counters().left_out, 2);
+    let mut config = Config::default();
+    config.limits.merge_after = Some(1);
+    let mut lab = Lab::ready_with(config);
+    lab.turn("T", "U");
+    for text in ["a", "b", "c"] {
+        let (method, params) = delta("T", "U", "I", text);
+        lab.notify(method, params);
+    }
+    assert_eq!(lab.connection.counters().merged, 2);
+}
+
+#[test]
+fn ob_09_the_handshake_is_timed_from_the_hand_over_to_the_answer() {
+    let mut lab = Lab::new(Config::default());
+    lab.now = lab.now + Duration::from_secs(3);
+    let id = lab.sent_one()["id"].clone();
+    assert_eq!(lab.connection.handshake_took(), None);
+    lab.now = lab.now + Duration::from_millis(250);
+    lab.say(json!({"id": id, "result": {"userAgent": "lab/0.163.0"}}));
+    lab.now = lab.now + Duration::from_secs(9);
+    lab.notify("m", json!({}));
+    assert_eq!(lab.connection.handshake_took(), Some(Duration::from_millis(250)));
+}
