@@ -33,6 +33,18 @@ const QUESTION: &str = "What is this?";
 const PROGRAMS: [(&str, &str); 3] =
     [("turnwire-blocking", "ask"), ("turnwire-tokio", "ask-tokio"), ("turnwire-smol", "ask-smol")];
 
+/// Those that assert their own outcome. Each is its own fake server, unless it is told to use the real one.
+const EXAMPLES: [(&str, &str); 8] = [
+    ("turnwire-blocking", "chat"),
+    ("turnwire-blocking", "history"),
+    ("turnwire-blocking", "stream"),
+    ("turnwire-smol", "typed"),
+    ("turnwire-tokio", "fan"),
+    ("turnwire-tokio", "headless"),
+    ("turnwire-tokio", "retry"),
+    ("turnwire-tokio", "steer"),
+];
+
 /// Each test for each of the programs.
 macro_rules! each {
     ($($test:ident)*) => {
@@ -61,6 +73,41 @@ each! {
     on_the_real_server_the_steer_reaches_the_model
     on_the_real_server_ctrl_c_interrupts
     on_the_real_server_the_sandbox_is_the_one_asked_for
+}
+
+#[test]
+fn lv_06_every_example_asserts_its_own_outcome_on_the_fake_and_says_that_it_is_one() {
+    for (_, example) in EXAMPLES {
+        let end = Ask::new(&program(example)).run();
+        assert_eq!(end.code, Some(0), "{example}: {end:?}");
+        let first = end.stderr.lines().next().unwrap_or_default();
+        assert_eq!(first, "this asks the scripted server of turnwire's test kit, a fake; --real asks codex itself");
+        let wrong = Ask::new(&program(example)).args(["--real", "/no/such/codex"]).run();
+        assert_eq!(wrong.code, Some(1), "{example}: {wrong:?}");
+        assert!(wrong.stderr.contains("/no/such/codex"), "{example}: {wrong:?}");
+    }
+}
+
+#[test]
+fn lv_06_every_example_asserts_its_own_outcome_on_the_real_server() {
+    for (_, example) in EXAMPLES {
+        let Some(real) = Real::new("lv_06_every_example_asserts_its_own_outcome_on_the_real_server") else { return };
+        real.model.set_default(Reply::text(r#"{"summary":"Nothing to say.","findings":[]}"#));
+        let ask =
+            real.home.env().into_iter().fold(Ask::new(&program(example)), |ask, (name, value)| ask.env(name, value));
+        let end = ask.args(["--real", real.program.to_str().expect("UTF-8")]).run();
+        assert_eq!(end.code, Some(0), "{example}: {end:?}");
+        assert!(end.stderr.starts_with("this asks codex itself"), "{example}: {end:?}");
+    }
+}
+
+#[test]
+fn the_chat_answers_what_is_typed_and_refuses_where_nobody_is_left_to_say_yes() {
+    let end = Ask::new(&program("chat")).stdin("hello\n").run();
+    assert_eq!((end.code, end.stdout.as_str()), (Some(0), "You said: hello\n"), "{end:?}");
+    let end = Ask::new(&program("chat")).stdin("run the test\n").run();
+    assert_eq!(end.code, Some(0), "{end:?}");
+    assert!(end.stderr.contains("(declined)") && !end.stderr.contains("all of them passed"), "{end:?}");
 }
 
 fn without_codex_it_runs_on_the_fake_and_says_so_first(program: &Path) {
@@ -579,7 +626,7 @@ fn program(name: &str) -> PathBuf {
             let built = folder.join(name).metadata().and_then(|file| file.modified());
             built.is_ok_and(|built| built >= changed)
         };
-        if !PROGRAMS.iter().all(|(_, name)| is_fresh(name)) {
+        if !PROGRAMS.iter().chain(&EXAMPLES).all(|(_, name)| is_fresh(name)) {
             build(&profile);
         }
         folder
@@ -617,7 +664,8 @@ fn build(profile: &Path) {
     if profile.ends_with("release") {
         cargo.arg("--release");
     }
-    for (package, example) in PROGRAMS {
+    cargo.args(["--features", "turnwire-smol/schemars"]);
+    for (package, example) in PROGRAMS.iter().chain(&EXAMPLES) {
         cargo.args(["-p", package, "--example", example]);
     }
     let built = cargo.output().expect("cargo runs");
