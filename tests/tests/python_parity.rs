@@ -55,7 +55,6 @@ fn named(rest: &str) -> Vec<(String, String)> {
 }
 
 #[test]
-#[ignore = "inputs, logins and presets that the table names are still to come"]
 fn every_method_that_the_table_names_exists() {
     let mut sources = String::new();
     let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/src")];
