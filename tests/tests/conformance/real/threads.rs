@@ -31,8 +31,8 @@ scenario! {
 }
 
 scenario! {
-    fn th_02_th_03_an_archived_thread_is_listed_as_such_and_comes_back_usable() {
-        let Some(server) = real_server("th_02_th_03_an_archived_thread_comes_back_usable") else { return };
+    fn th_03_th_02_an_archived_thread_is_listed_as_such_and_comes_back_usable() {
+        let Some(server) = real_server("th_03_th_02_an_archived_thread_comes_back_usable") else { return };
         let codex = wait!(rt::spawn(&server.command())).expect("the server starts");
         let kept = wait!(codex.thread_start(server.thread_start())).expect("a thread");
         let put_away = wait!(codex.thread_start(server.thread_start())).expect("a thread");
@@ -96,8 +96,8 @@ scenario! {
 }
 
 scenario! {
-    fn th_05_th_07_a_fork_is_a_thread_of_its_own_and_read_has_both_turns_in_order() {
-        let Some(server) = real_server("th_05_th_07_a_fork_is_a_thread_of_its_own") else { return };
+    fn th_07_th_05_a_fork_is_a_thread_of_its_own_and_read_has_both_turns_in_order() {
+        let Some(server) = real_server("th_07_th_05_a_fork_is_a_thread_of_its_own") else { return };
         let codex = wait!(rt::spawn(&server.command())).expect("the server starts");
         let source = wait!(codex.thread_start(server.thread_start())).expect("a thread");
         for n in ["one", "two"] {
