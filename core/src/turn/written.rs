@@ -7,23 +7,57 @@ use serde::Deserialize;
 /// How many messages may be open at once before the oldest is not checked. Those that a server gives up stay open.
 const MAX_OPEN: usize = 16;
 
-/// FNV-1a, which is enough to tell a text from itself with something missing.
+/// A number for a text, however it comes in pieces: eight bytes at a time, which is enough to tell a text from itself with
+/// something missing, and costs next to nothing for each piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Mark(u64);
+struct Mark {
+    sum: u64,
+    /// The last bytes, until there are eight of them.
+    rest: u64,
+    /// How many there are in `rest`. < 8.
+    filled: u32,
+}
 
 impl Mark {
-    const EMPTY: Self = Self(0xcbf2_9ce4_8422_2325);
+    const EMPTY: Self = Self { sum: 0xcbf2_9ce4_8422_2325, rest: 0, filled: 0 };
 
     fn add(&mut self, text: &str) {
-        for byte in text.bytes() {
-            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        let mut bytes = text.as_bytes();
+        while let (1.., [first, others @ ..]) = (self.filled, bytes) {
+            self.push(*first);
+            bytes = others;
         }
+        let mut words = bytes.chunks_exact(8);
+        for word in words.by_ref() {
+            self.mix(word.try_into().map_or(0, u64::from_le_bytes));
+        }
+        words.remainder().iter().for_each(|byte| self.push(*byte));
+    }
+
+    fn push(&mut self, byte: u8) {
+        self.rest |= u64::from(byte) << (8 * self.filled);
+        self.filled += 1;
+        if self.filled == 8 {
+            self.mix(self.rest);
+            (self.rest, self.filled) = (0, 0);
+        }
+    }
+
+    fn mix(&mut self, word: u64) {
+        self.sum = (self.sum ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
     }
 
     fn of(text: &str) -> Self {
         let mut mark = Self::EMPTY;
         mark.add(text);
         mark
+    }
+
+    /// All of it in one number.
+    fn number(mut self) -> u64 {
+        self.mix(self.rest);
+        self.mix(u64::from(self.filled));
+        self.sum
     }
 }
 
@@ -115,7 +149,7 @@ fn mark_of(parts: &[Part<'_>]) -> Option<u64> {
         mark.add("\u{0}");
         any = true;
     }
-    any.then_some(mark.0)
+    any.then_some(mark.number())
 }
 
 /// What the input of a `turn/start` says.
@@ -145,4 +179,28 @@ pub(crate) fn mark_of_message(params: JsonText<'_>) -> Option<u64> {
     let Params { item } = serde_json::from_str::<Params<'_>>(params.get()).ok()?;
     (item.r#type == "userMessage").then_some(())?;
     mark_of(&item.content?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Mark;
+
+    #[test]
+    fn a_text_has_the_same_mark_however_it_is_cut_and_another_has_another() {
+        let text = "Ünïcode ✓ and some more, so that it is longer than a few words of eight bytes.";
+        let whole = Mark::of(text);
+        for cut in (0..=text.len()).filter(|cut| text.is_char_boundary(*cut)) {
+            for next in (cut..=text.len()).filter(|next| text.is_char_boundary(*next)) {
+                let mut mark = Mark::EMPTY;
+                [&text[..cut], &text[cut..next], &text[next..]].iter().for_each(|piece| mark.add(piece));
+                assert_eq!(mark, whole, "cut at {cut} and {next}");
+                if cut < next {
+                    let mut without = Mark::of(&text[..cut]);
+                    without.add(&text[next..]);
+                    assert_ne!(without.number(), whole.number(), "without {cut}..{next}");
+                }
+            }
+        }
+        assert_ne!(Mark::of("a\0").number(), Mark::of("a").number());
+    }
 }
