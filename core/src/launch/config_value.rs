@@ -251,6 +251,7 @@ pub(super) fn toml_string(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::string::ToString;
 
     #[test]
     fn values_are_written_so_that_they_stay_what_they_are() {

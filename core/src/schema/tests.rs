@@ -1,6 +1,7 @@
 //! Normalising and linting, case by case, and over schemas that are put together at random.
 
 use super::*;
+use alloc::string::ToString;
 use proptest::prelude::*;
 use serde_json::json;
 
