@@ -183,7 +183,7 @@ impl Thread {
     }
 
     /// Gives the thread a goal, or changes it (`thread/goal/set`): objective, status, budget of tokens. While its status is
-    /// `active` the server starts turn after turn; [`follow`](Self::follow), called before this, has them.
+    /// `active` the server starts turn after turn; [`turns`](Self::turns), called before this, has them.
     ///
     /// # Errors
     /// As named with [`ThreadError`].
