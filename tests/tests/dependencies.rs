@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, process::Command};
 /// The crates that a package is built with, its own tests and examples aside.
 fn tree(package: &str, features: &[&str]) -> BTreeSet<String> {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["tree", "--edges", "normal", "--prefix", "none", "--format", "{p}", "--offline", "--package", package]);
+    cargo.args(["tree", "--edges", "normal", "--prefix", "none", "--format", "{p}", "--locked", "--package", package]);
     cargo.args(features).current_dir(env!("CARGO_MANIFEST_DIR"));
     let output = cargo.output().expect("cargo runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

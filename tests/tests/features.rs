@@ -72,7 +72,7 @@ fn ad_11_each_feature_alone_none_and_all_of_them_compile() {
 
 fn check(package: &str, arguments: &[&str]) {
     let output = Command::new(env!("CARGO"))
-        .args(["check", "--quiet", "--offline", "--package", package])
+        .args(["check", "--quiet", "--locked", "--package", package])
         .args(arguments)
         .env("RUSTFLAGS", "-D warnings")
         // Its own, so that nothing of the usual one is built again because of the flags.
