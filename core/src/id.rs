@@ -21,6 +21,12 @@ macro_rules! wire_id {
             pub fn as_str(&self) -> &str {
                 &self.0
             }
+
+            /// Whether the two are one text in memory, and so the same.
+            #[allow(dead_code)] // Not of all ids.
+            pub(crate) fn is_shared_with(&self, other: &Self) -> bool {
+                Arc::ptr_eq(&self.0, &other.0)
+            }
         }
 
         impl fmt::Debug for $name {

@@ -35,6 +35,7 @@ pub mod fuzzing;
 pub mod id;
 pub mod json;
 pub mod launch;
+mod numbers;
 pub mod protocol;
 #[cfg(doc)]
 #[doc = include_str!("../docs/python-parity.md")]

@@ -99,7 +99,7 @@ impl From<RawEvent> for Event {
             RawEvent::Ended(state) => Self::Ended(state),
             RawEvent::Gap(count) => Self::Gap(count),
             RawEvent::Notification(raw) => Self::typed(raw),
-            RawEvent::Refused(refused) => Self::Refused(refused),
+            RawEvent::Refused(refused) => Self::Refused(*refused),
             RawEvent::Unsubscribed => Self::Unsubscribed,
             // Only from the one kind of subscription that is not read as events.
             RawEvent::Turn(_) => Self::Gap(0),

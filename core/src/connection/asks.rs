@@ -722,7 +722,7 @@ impl Connection {
     fn show_refused(&mut self, id: RpcId, request: RawNotification, why: RefusedWhy) {
         self.counters.refused += 1;
         let (thread, turn) = (request.thread.clone(), request.turn.clone());
-        let event = RawEvent::Refused(Refused { id, notification: request, why });
+        let event = RawEvent::Refused(Refused { id, notification: request, why }.into());
         self.show(thread.as_ref(), turn.as_ref(), event);
     }
 

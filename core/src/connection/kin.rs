@@ -217,12 +217,12 @@ impl Connection {
 
     /// The thread on which a turn runs, as far as is known here.
     fn thread_that_runs(&self, turn: &str) -> Option<ThreadId> {
-        let ours = self.turns.values().find(|ours| ours.id.as_ref().is_some_and(|id| id == turn));
+        let ours = self.turns.iter().filter(|(_, ours)| ours.id.as_ref().is_some_and(|id| id == turn));
         let others = || {
             let runs = |running: &Option<TurnId>| running.as_ref().is_some_and(|id| id == turn);
             self.watched.iter().find(|(_, watched)| runs(&watched.running)).map(|(thread, _)| thread.clone())
         };
-        ours.map(|turn| turn.thread.clone()).or_else(others)
+        ours.min_by_key(|(key, _)| **key).map(|(_, turn)| turn.thread.clone()).or_else(others)
     }
 
     fn adopt(&mut self, child: &ThreadId, parent: &ThreadId, is_certain: bool) {

@@ -10,7 +10,7 @@ use crate::{
     time::Time,
     turn::DiagnosticKind,
 };
-use alloc::{boxed::Box, string::String};
+use alloc::{boxed::Box, string::String, vec::Vec};
 use core::time::Duration;
 
 /// What the server said of itself.
@@ -356,9 +356,9 @@ impl Connection {
         let mut tell = |key| events.push_back(Event::Readable(key));
         self.log.finish(&mut tell);
         self.kin.finish();
-        for key in self.subscriptions.keys() {
-            tell(*key);
-        }
+        let mut subscriptions: Vec<_> = self.subscriptions.keys().copied().collect();
+        subscriptions.sort_unstable();
+        subscriptions.into_iter().for_each(tell);
         self.threads.retain(|_, entry| {
             // Its consumers were told above, in the order of the subscriptions.
             entry.log.finish(|_| {});

@@ -79,6 +79,7 @@ use crate::{
     frame::{Frame, Framer},
     json::Json,
     launch::ExitReport,
+    numbers::NumberMap,
     protocol::Request,
     time::Time,
     turn::{Diagnostic, DiagnosticKind, EventLog, Next, Policy, RawEvent, SubscriptionKey, Turn, TurnKey},
@@ -253,13 +254,13 @@ pub struct Connection {
     server: Option<ServerInfo>,
     framer: Framer,
     /// Set but while it reads.
-    reader: Option<Box<Reader>>,
+    reader: Option<Box<Reader<routing::Route>>>,
     requests: Requests,
     /// Whole lines that go before any request: `initialized` and the answers to the server's requests.
     answers: VecDeque<Vec<u8>>,
     /// The sum of the lengths of `answers`.
     answers_bytes: usize,
-    turns: BTreeMap<TurnKey, Turn>,
+    turns: NumberMap<TurnKey, Box<Turn>>,
     next_turn: u64,
     turn_timers: BTreeSet<(Time, TurnKey, TurnTimer)>,
     /// The threads with a turn that is not over, or with a subscription.
@@ -270,7 +271,9 @@ pub struct Connection {
     freed: Vec<crate::id::ThreadId>,
     /// The last ends of turns that were nobody's here. Bounded by `watch::REMEMBERED_ENDS`.
     ends: VecDeque<EndOfOther>,
-    subscriptions: BTreeMap<SubscriptionKey, Scope>,
+    subscriptions: NumberMap<SubscriptionKey, Scope>,
+    /// How many of them listen to a thread.
+    thread_listeners: usize,
     next_subscription: u64,
     /// What belongs to no thread that anybody here has to do with.
     log: EventLog,
@@ -339,14 +342,15 @@ impl Connection {
             requests: Requests::new(),
             answers: VecDeque::new(),
             answers_bytes: 0,
-            turns: BTreeMap::new(),
+            turns: NumberMap::default(),
             next_turn: 1,
             turn_timers: BTreeSet::new(),
             threads: HashMap::new(),
             watched: HashMap::new(),
             freed: Vec::new(),
             ends: VecDeque::new(),
-            subscriptions: BTreeMap::new(),
+            subscriptions: NumberMap::default(),
+            thread_listeners: 0,
             next_subscription: 1,
             log: EventLog::default(),
             kin: kin::Kin::default(),
@@ -593,6 +597,7 @@ impl Connection {
         let key = self.new_subscription_key();
         if let Some(log) = self.log_of(&scope, true) {
             log.subscribe(key);
+            self.thread_listeners += usize::from(matches!(scope, Scope::Thread(_)));
             self.subscriptions.insert(key, scope);
         }
         key
@@ -607,6 +612,7 @@ impl Connection {
     /// Stops listening, and forgets what was not read.
     pub fn unsubscribe(&mut self, key: SubscriptionKey) {
         let Some(scope) = self.subscriptions.remove(&key) else { return };
+        self.thread_listeners -= usize::from(matches!(scope, Scope::Thread(_)));
         let mut offered = Vec::new();
         self.leave_asks(key);
         if let Some(log) = self.log_of(&scope, false) {
@@ -684,7 +690,7 @@ impl Connection {
     /// What was counted, and what is held.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        let turns: usize = self.turns.values().map(Turn::unread_bytes).sum();
+        let turns: usize = self.turns.values().map(|turn| turn.unread_bytes()).sum();
         let threads: usize = self.threads.values().map(|entry| entry.log.bytes()).sum();
         Counters {
             asks: self.open_asks(),
@@ -759,10 +765,16 @@ impl Connection {
     fn handle_line(&mut self, now: Time, line: &[u8], if_malformed: DiagnosticKind) {
         // It lends out what it reads, so it stands apart meanwhile.
         let mut reader = self.reader.take().unwrap_or_default();
+        if reader.piece(line).is_some_and(|(route, text)| self.handle_piece(route, text)) {
+            self.reader = Some(reader);
+            return;
+        }
+        let mut route = None;
         match reader.parse(line) {
             Ok(Envelope { message, emitted_at_ms }) => match message {
                 Message::Notification { method, params, keys } => {
                     self.handle_notification(now, line, &method, params, &keys, emitted_at_ms);
+                    route = self.route_of(&method, &keys);
                 }
                 Message::Request { id, method, params, keys } => {
                     self.handle_server_request(now, id, &method, params, &keys);
@@ -793,6 +805,9 @@ impl Connection {
                     self.finish_link();
                 }
             }
+        }
+        if let Some(route) = route {
+            reader.note(line, route);
         }
         self.reader = Some(reader);
     }

@@ -118,7 +118,57 @@ impl ThreadEntry {
     }
 }
 
+/// Where the pieces of text of an item go, as long as nobody else is to hear of them.
+pub(super) struct Route {
+    turn: TurnKey,
+    kind: DeltaKind,
+    /// That of the turn's last piece; when the turn has another, this leads nowhere.
+    origin: Arc<DeltaOrigin>,
+}
+
 impl Connection {
+    /// Gives a piece of text to the turn that it is for, if nothing else follows from it, as with most lines. Says whether it
+    /// did; otherwise nothing was done.
+    pub(super) fn handle_piece(&mut self, route: &Route, text: &str) -> bool {
+        let (policy, is_overheard) = (self.policy(), self.is_overheard());
+        let Some(turn) = self.turns.get_mut(&route.turn) else { return false };
+        if is_overheard || !turn.goes_on_with(&route.origin) {
+            return false;
+        }
+        if turn.is_held() {
+            turn.note_text(route.kind, &route.origin.item, text);
+        }
+        if !turn.log.is_unheard() {
+            let delta = Delta {
+                kind: route.kind,
+                origin: Arc::clone(&route.origin),
+                index: None,
+                text: String::from(text),
+                merged: 0,
+                raw: None,
+            };
+            push(&mut turn.log, RawEvent::Delta(delta), policy, &mut self.events, &mut self.counters);
+        }
+        true
+    }
+
+    /// Where the next pieces go that begin as this one did, which was handled just now.
+    pub(super) fn route_of(&self, method: &str, keys: &Keys<'_>) -> Option<Route> {
+        let kind = keys.delta.as_ref().and_then(|_| DeltaKind::of_method(method))?;
+        if self.is_overheard() {
+            return None;
+        }
+        let turn = self.threads.get(keys.thread()?)?.live?;
+        let origin = self.turns.get(&turn)?.origin()?;
+        let is_same = origin.item == keys.item()? && origin.turn == keys.turn()? && origin.thread == keys.thread()?;
+        is_same.then(|| Route { turn, kind, origin: Arc::clone(origin) })
+    }
+
+    /// Whether anybody may hear of what goes to a turn beside those who listen to the turn.
+    fn is_overheard(&self) -> bool {
+        self.thread_listeners > 0 || self.kin.is_followed()
+    }
+
     pub(super) fn handle_notification(
         &mut self,
         now: Time,
@@ -249,8 +299,13 @@ impl Connection {
         let origin = kind.and(keys.delta.as_ref()).and(keys.item()).and_then(|item| turn.origin_of(item));
         let mut is_mismatch = false;
         if let (false, Some(params)) = (is_end, params) {
-            if turn.is_held() {
-                is_mismatch = turn.check_text(method, keys.item(), keys.delta.as_deref(), params);
+            match (kind, &origin, keys.delta.as_deref(), keys.item()) {
+                _ if !turn.is_held() => {}
+                (Some(kind), Some(origin), Some(text), _) => turn.note_text(kind, &origin.item, text),
+                (None, _, _, Some(item)) if method == "item/completed" => {
+                    is_mismatch = turn.is_other_text(item, params)
+                }
+                _ => {}
             }
             if origin.is_none() {
                 turn.collect(method, keys.item(), params);

@@ -104,7 +104,7 @@ impl Connection {
         if let Some((at, _)) = turn.deadline {
             self.turn_timers.insert((at, key, TurnTimer::Deadline));
         }
-        self.turns.insert(key, turn);
+        self.turns.insert(key, turn.into());
         if !waits {
             self.send_queued(now, key);
             if self.turn_state(key) == Some(State::NotStarted) {
@@ -210,7 +210,7 @@ impl Connection {
     /// Where a turn stands.
     #[must_use]
     pub fn turn_state(&self, key: TurnKey) -> Option<State> {
-        self.turns.get(&key).map(Turn::state)
+        self.turns.get(&key).map(|turn| turn.state())
     }
 
     /// The server's name of a turn, once it is known.
@@ -291,7 +291,7 @@ impl Connection {
         let Some(turn) = self.turns.get_mut(&key) else { return };
         turn.joined = turn.running_before.as_ref() == Some(&id);
         turn.is_evident |= turn.joined;
-        turn.id = Some(id);
+        turn.set_id(id);
         turn.advance(Cause::Accepted);
         let thread = turn.thread.clone();
         self.sandbox_accepted(&thread, key);
@@ -478,7 +478,8 @@ impl Connection {
 
     /// The connection is over, and with it every turn.
     pub(super) fn lose_turns(&mut self, cause: &Disconnect) {
-        let keys: Vec<TurnKey> = self.turns.keys().copied().collect();
+        let mut keys: Vec<TurnKey> = self.turns.keys().copied().collect();
+        keys.sort_unstable();
         for key in keys {
             if self.is_queued(key) {
                 self.end_queued(
@@ -604,7 +605,7 @@ impl Connection {
     pub(super) fn rename_turn(&mut self, now: Time, key: TurnKey, id: TurnId) {
         let Some(turn) = self.turns.get_mut(&key) else { return };
         turn.joined |= turn.alias.take().as_ref() != Some(&id);
-        turn.id = Some(id);
+        turn.set_id(id);
         self.events.push_back(Event::Turn(key));
         self.handle_evidence_of_turn(now, key);
     }

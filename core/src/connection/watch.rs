@@ -100,7 +100,7 @@ impl Connection {
         if let Some((at, _)) = attached.deadline {
             self.turn_timers.insert((at, key, super::turns::TurnTimer::Deadline));
         }
-        self.turns.insert(key, attached);
+        self.turns.insert(key, attached.into());
         self.arm_silence(now, key);
         let ended = self.ends.iter().position(|end| end.thread == *thread && end.turn == *turn);
         if let Some(EndOfOther { status, params, .. }) = ended.and_then(|place| self.ends.remove(place)) {

@@ -3,11 +3,14 @@
 //! While a text streams, one line differs from the next of its turn in the text and the time at its end, and in nothing
 //! before it. A [`Reader`] remembers such beginnings with what was found in them. A line that begins with the same bytes
 //! has the same there, so only its rest is read. What comes out is what [`Envelope::parse`] would have made of it.
+//!
+//! Whoever reads may leave a note with a beginning: what it found to be done with such lines. From then on
+//! [`piece`](Reader::piece) has the note and the text of each, and nothing else has to be looked at.
 
 use super::{Envelope, JsonText, Keys, Message, NotAMessage, scan};
+use crate::numbers::NumberMap;
 use alloc::{borrow::Cow, boxed::Box, vec::Vec};
-use core::{hash::BuildHasherDefault, hash::Hasher, ops::Range};
-use hashbrown::HashMap;
+use core::ops::Range;
 
 /// How many beginnings are remembered. That takes 1.3 MiB at the most, and half of it with lines as servers write them.
 const MAX_BEGINNINGS: usize = 2048;
@@ -16,78 +19,148 @@ const MAX_LENGTH: usize = 512;
 /// Where in a line its thread is named, at the latest: the beginnings of one thread differ from those of others here.
 const TELLING: Range<usize> = 80..104;
 
-/// Reads lines one after the other.
-#[derive(Default)]
-pub(crate) struct Reader {
-    beginnings: Vec<Beginning>,
+/// Reads lines one after the other. `N` is the note that may be left with a beginning.
+pub(crate) struct Reader<N> {
+    beginnings: Vec<Beginning<N>>,
     /// Places in `beginnings`, by the hash of what is at `TELLING`.
-    places: HashMap<u64, usize, BuildHasherDefault<Hashed>>,
-    /// The place that fitted last.
+    places: NumberMap<u64, usize>,
+    /// The place that fitted last, or was remembered last.
     last: usize,
 }
 
 /// A line up to the value of `params.delta`.
-struct Beginning {
+struct Beginning<N> {
     head: Box<str>,
-    method: Range<usize>,
+    /// What whoever reads found to be done with such lines.
+    note: Option<N>,
+    method: Span,
     /// Where the params begin.
-    params: usize,
-    thread: Option<Range<usize>>,
-    turn: Option<Range<usize>>,
-    item: Option<Range<usize>>,
+    params: u16,
+    thread: Option<Span>,
+    turn: Option<Span>,
+    item: Option<Span>,
 }
 
-impl Reader {
+/// A part of a beginning.
+#[derive(Clone, Copy)]
+struct Span {
+    from: u16,
+    to: u16,
+}
+
+impl Span {
+    /// `None`: it lies too far behind to be a part of one.
+    fn of(range: &Range<usize>) -> Option<Self> {
+        Some(Self { from: range.start.try_into().ok()?, to: range.end.try_into().ok()? })
+    }
+
+    #[inline]
+    fn range(self) -> Range<usize> {
+        usize::from(self.from)..usize::from(self.to)
+    }
+}
+
+impl<N> Default for Reader<N> {
+    fn default() -> Self {
+        Self { beginnings: Vec::new(), places: NumberMap::default(), last: 0 }
+    }
+}
+
+impl<N> Reader<N> {
+    /// The text of a line that is a piece of text and no more, if it begins as one before it did with which a note was left;
+    /// and the note.
+    #[inline]
+    pub(crate) fn piece<'a>(&'a mut self, line: &'a [u8]) -> Option<(&'a N, &'a str)> {
+        self.find(line).ok()?;
+        let Beginning { head, note, .. } = self.beginnings.get(self.last)?;
+        let note = note.as_ref()?;
+        let (text, ..) = usual_rest(line, head.len())?;
+        Some((note, text))
+    }
+
+    /// Leaves a note with the beginning of a line that was read just now, if it is remembered.
+    pub(crate) fn note(&mut self, line: &[u8], note: N) {
+        if let Some(beginning) = self.beginnings.get_mut(self.last).filter(|beginning| beginning.fits(line)) {
+            beginning.note = Some(note);
+        }
+    }
+
     /// Reads one line.
     ///
     /// # Errors
     /// As for [`Envelope::parse`].
     pub(crate) fn parse<'a>(&'a mut self, line: &'a [u8]) -> Result<Envelope<'a>, NotAMessage> {
-        let fits = |beginning: &Beginning| line.starts_with(beginning.head.as_bytes());
-        let mut place = self.last;
-        if !self.beginnings.get(place).is_some_and(fits) {
-            let Some(hash) = hash(line) else { return Envelope::parse(line) };
-            let known = self.places.get(&hash).copied();
-            place = match known.filter(|place| self.beginnings.get(*place).is_some_and(fits)) {
-                Some(place) => place,
-                None => {
-                    let envelope = Envelope::parse(line)?;
-                    if let Message::Notification { keys: Keys { delta: Some(_), .. }, .. } = &envelope.message {
-                        Beginning::of(line).into_iter().for_each(|beginning| self.remember(hash, known, beginning));
-                    }
-                    return Ok(envelope);
+        if let Err(unknown) = self.find(line) {
+            let envelope = Envelope::parse(line)?;
+            if let Message::Notification { keys: Keys { delta: Some(_), .. }, .. } = &envelope.message {
+                if let (Some(Unknown { hash, place }), Some(beginning)) = (unknown, Beginning::of(line)) {
+                    self.remember(hash, place, beginning);
                 }
-            };
-            self.last = place;
+            }
+            return Ok(envelope);
         }
-        match self.beginnings.get(place) {
+        match self.beginnings.get(self.last) {
             Some(beginning) => beginning.read_on(line),
             None => Envelope::parse(line),
         }
     }
 
-    fn remember(&mut self, hash: u64, known: Option<usize>, beginning: Beginning) {
-        if let Some(slot) = known.and_then(|place| self.beginnings.get_mut(place)) {
+    /// Finds out how a line begins: afterwards that is at `last`.
+    ///
+    /// # Errors
+    /// When it is not known, where it would be; `None`: it is too short to be.
+    #[inline]
+    fn find(&mut self, line: &[u8]) -> Result<(), Option<Unknown>> {
+        if self.beginnings.get(self.last).is_some_and(|beginning| beginning.fits(line)) {
+            return Ok(());
+        }
+        let hash = hash(line).ok_or(None)?;
+        let place = self.places.get(&hash).copied();
+        match place.filter(|place| self.beginnings.get(*place).is_some_and(|beginning| beginning.fits(line))) {
+            Some(place) => {
+                self.last = place;
+                Ok(())
+            }
+            None => Err(Some(Unknown { hash, place })),
+        }
+    }
+
+    fn remember(&mut self, hash: u64, place: Option<usize>, beginning: Beginning<N>) {
+        if let Some((place, slot)) = place.and_then(|place| Some((place, self.beginnings.get_mut(place)?))) {
             *slot = beginning;
+            self.last = place;
             return;
         }
         if self.beginnings.len() >= MAX_BEGINNINGS {
             self.beginnings.clear();
             self.places.clear();
         }
-        self.places.insert(hash, self.beginnings.len());
+        self.last = self.beginnings.len();
+        self.places.insert(hash, self.last);
         self.beginnings.push(beginning);
     }
 }
 
-impl Beginning {
+/// Where a beginning that is not known belongs.
+struct Unknown {
+    hash: u64,
+    /// Where another with the same hash is.
+    place: Option<usize>,
+}
+
+impl<N> Beginning<N> {
+    #[inline]
+    fn fits(&self, line: &[u8]) -> bool {
+        line.starts_with(self.head.as_bytes())
+    }
+
     /// The beginning of a line, if it is `{"method":"…","params":{`, ids without escapes, and `"delta":`.
     fn of(line: &[u8]) -> Option<Self> {
         let mut at = 0;
         expect(line, &mut at, b"{\"method\":\"")?;
-        let method = text(line, &mut at)?;
+        let method = Span::of(&text(line, &mut at)?)?;
         expect(line, &mut at, b",\"params\":")?;
-        let params = at;
+        let params = at.try_into().ok()?;
         expect(line, &mut at, b"{")?;
         let (mut thread, mut turn, mut item) = (None, None, None);
         loop {
@@ -102,27 +175,31 @@ impl Beginning {
                 _ => return None,
             };
             expect(line, &mut at, b"\"")?;
-            *id = Some(text(line, &mut at)?);
+            *id = Some(Span::of(&text(line, &mut at)?)?);
             expect(line, &mut at, b",")?;
         }
         let head = line.get(..at).filter(|head| head.len() <= MAX_LENGTH)?;
-        Some(Self { head: core::str::from_utf8(head).ok()?.into(), method, params, thread, turn, item })
+        Some(Self { head: core::str::from_utf8(head).ok()?.into(), note: None, method, params, thread, turn, item })
     }
 
     /// Reads what is left of a line that begins so.
     #[inline]
     fn read_on<'a>(&'a self, line: &'a [u8]) -> Result<Envelope<'a>, NotAMessage> {
-        let text = |range: &Range<usize>| self.head.get(range.clone()).map(Cow::Borrowed);
-        let id = |range: &Option<Range<usize>>| range.as_ref().and_then(text);
-        let keys =
-            Keys { thread_id: id(&self.thread), turn_id: id(&self.turn), item_id: id(&self.item), ..Keys::default() };
+        let text = |span: Span| self.head.get(span.range()).map(Cow::Borrowed);
+        let params = usize::from(self.params);
+        let keys = Keys {
+            thread_id: self.thread.and_then(text),
+            turn_id: self.turn.and_then(text),
+            item_id: self.item.and_then(text),
+            ..Keys::default()
+        };
         if let Some((delta, end, emitted_at_ms)) = usual_rest(line, self.head.len()) {
             let keys = Keys { delta: Some(Cow::Borrowed(delta)), ..keys };
-            let params = line.get(self.params..end).map(JsonText);
-            let message = Message::Notification { method: text(&self.method).unwrap_or_default(), params, keys };
+            let params = line.get(params..end).map(JsonText);
+            let message = Message::Notification { method: text(self.method).unwrap_or_default(), params, keys };
             return Ok(Envelope { message, emitted_at_ms: Some(emitted_at_ms) });
         }
-        let seen = scan::Seen { method: text(&self.method), params: self.params, keys, length: self.head.len() };
+        let seen = scan::Seen { method: text(self.method), params, keys, length: self.head.len() };
         let line = scan::rest_of_line(line.trim_ascii_end(), seen).map_err(|_| NotAMessage::Malformed)?;
         Envelope::of_line(line)
     }
@@ -165,19 +242,3 @@ fn hash(line: &[u8]) -> Option<u64> {
 
 /// An odd number without a pattern: the golden ratio.
 const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
-
-/// What is hashed is a hash already. Its upper half is the better one, and the table looks at both ends.
-#[derive(Default)]
-struct Hashed(u64);
-
-impl Hasher for Hashed {
-    fn write(&mut self, _: &[u8]) {}
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash ^ hash >> 32;
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}

@@ -91,7 +91,7 @@ pub(crate) fn check(line: &[u8]) {
 
 /// Panics unless lines that are read one after the other are read as each alone.
 pub(crate) fn check_all<'l>(lines: impl IntoIterator<Item = &'l [u8]>) {
-    let mut reader = Reader::default();
+    let mut reader = Reader::<()>::default();
     for line in lines {
         compare(line, reader.parse(line));
     }

@@ -31,7 +31,7 @@ pub enum RawEvent {
     /// Anything else that the server said.
     Notification(RawNotification),
     /// A request of the server was refused on the application's behalf.
-    Refused(Refused),
+    Refused(Box<Refused>),
     /// The application asked for no more events of the thread (`thread/unsubscribe`): the last event of its streams.
     Unsubscribed,
     /// A turn began that was not started here. Only from `Scope::Turns`.

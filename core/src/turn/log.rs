@@ -61,19 +61,30 @@ struct Reader {
 /// Each consumer has a queue of its own, so that one that falls behind costs the others nothing.
 #[derive(Debug, Default)]
 pub(crate) struct EventLog {
-    readers: Vec<Reader>,
+    /// Nearly always there is one, and this is it. Not set: nobody listens.
+    first: Option<Reader>,
+    others: Vec<Reader>,
     finished: bool,
 }
 
 impl EventLog {
     /// Adds a consumer, which will see what comes from now on.
     pub(crate) fn subscribe(&mut self, key: SubscriptionKey) {
-        self.readers.push(Reader { key, queue: VecDeque::new(), bytes: 0, told: false, ended: false });
+        let reader = Reader { key, queue: VecDeque::new(), bytes: 0, told: false, ended: false };
+        if self.first.is_none() {
+            self.first = Some(reader);
+        } else {
+            self.others.push(reader);
+        }
     }
 
     /// Removes a consumer and what it had still to read.
     pub(crate) fn unsubscribe(&mut self, key: SubscriptionKey) {
-        self.readers.retain(|reader| reader.key != key);
+        if self.first.as_ref().is_some_and(|first| first.key == key) {
+            self.first = if self.others.is_empty() { None } else { Some(self.others.remove(0)) };
+        } else {
+            self.others.retain(|reader| reader.key != key);
+        }
     }
 
     /// Adds an event for everybody who listens. Calls `tell` for each consumer that must be told.
@@ -82,34 +93,33 @@ impl EventLog {
         if self.finished {
             return pushed;
         }
-        if let Some((last, others)) = self.readers.split_last_mut() {
-            for reader in others {
-                reader.push(event.clone(), policy, &mut pushed, &mut tell);
-            }
-            last.push(event, policy, &mut pushed, &mut tell);
+        let Some(first) = &mut self.first else { return pushed };
+        let Some((last, between)) = self.others.split_last_mut() else {
+            first.push(event, policy, &mut pushed, &mut tell);
+            return pushed;
+        };
+        for reader in core::iter::once(first).chain(between) {
+            reader.push(event.clone(), policy, &mut pushed, &mut tell);
         }
+        last.push(event, policy, &mut pushed, &mut tell);
         pushed
     }
 
     /// Gives those who listen now a last event. Who listens later is not concerned.
     pub(crate) fn end_readers(&mut self, last: RawEvent, policy: Policy, mut tell: impl FnMut(SubscriptionKey)) {
         self.push(last, policy, &mut tell);
-        for reader in &mut self.readers {
-            reader.ended = true;
-        }
+        self.readers_mut().for_each(|reader| reader.ended = true);
     }
 
     /// Says that no more events come.
     pub(crate) fn finish(&mut self, mut tell: impl FnMut(SubscriptionKey)) {
         self.finished = true;
-        for reader in &mut self.readers {
-            reader.tell(&mut tell);
-        }
+        self.readers_mut().for_each(|reader| reader.tell(&mut tell));
     }
 
     /// Takes the next event of a consumer.
     pub(crate) fn next(&mut self, key: SubscriptionKey) -> Next {
-        let Some(reader) = self.readers.iter_mut().find(|reader| reader.key == key) else { return Next::Finished };
+        let Some(reader) = self.readers_mut().find(|reader| reader.key == key) else { return Next::Finished };
         match reader.queue.pop_front() {
             Some(event) => {
                 reader.bytes = reader.bytes.saturating_sub(event.size());
@@ -117,20 +127,21 @@ impl EventLog {
             }
             None => {
                 reader.told = false;
-                if self.finished || reader.ended { Next::Finished } else { Next::Pending }
+                let has_ended = reader.ended;
+                if self.finished || has_ended { Next::Finished } else { Next::Pending }
             }
         }
     }
 
     /// How many listen.
     pub(crate) fn readers(&self) -> usize {
-        self.readers.len()
+        usize::from(self.first.is_some()) + self.others.len()
     }
 
     /// Appends the events of a consumer to `into`: all of them, or as many as there are within [`AT_ONCE`] and one more.
     /// Says whether no more will come.
     pub(crate) fn take(&mut self, key: SubscriptionKey, into: &mut VecDeque<RawEvent>) -> bool {
-        let Some(reader) = self.readers.iter_mut().find(|reader| reader.key == key) else { return true };
+        let Some(reader) = self.readers_mut().find(|reader| reader.key == key) else { return true };
         if reader.bytes > AT_ONCE {
             let mut bytes = 0;
             while bytes <= AT_ONCE {
@@ -152,17 +163,22 @@ impl EventLog {
             return false;
         }
         reader.told = false;
-        self.finished || reader.ended
+        let has_ended = reader.ended;
+        self.finished || has_ended
     }
 
     /// Whether nobody listens.
     pub(crate) fn is_unheard(&self) -> bool {
-        self.readers.is_empty()
+        self.first.is_none()
     }
 
     /// Bytes held.
     pub(crate) fn bytes(&self) -> usize {
-        self.readers.iter().map(|reader| reader.bytes).sum()
+        self.first.iter().chain(&self.others).map(|reader| reader.bytes).sum()
+    }
+
+    fn readers_mut(&mut self) -> impl Iterator<Item = &mut Reader> {
+        self.first.iter_mut().chain(&mut self.others)
     }
 }
 

@@ -146,8 +146,29 @@ impl Origin {
 }
 
 /// A turn.
+///
+/// What each piece of text has to do with comes first, and stays side by side: with a thousand turns, what a line costs is
+/// how many places have to be fetched for it.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Turn {
+    /// Where the last delta belongs. Its turn is `id`.
+    last_origin: Option<Arc<DeltaOrigin>>,
+    pub(crate) log: EventLog,
+    /// The text that its messages should have when they are completed.
+    pub(crate) written: Written,
+    state: State,
+    /// Whether anything proved that the turn runs on the server.
+    pub(crate) is_evident: bool,
+    /// Whether nothing more is to be expected from the server about this turn's end.
+    pub(crate) is_over_for_server: bool,
+    /// How many may still ask for its result. A released turn collects nothing.
+    pub(crate) holders: u32,
+    /// How long it may be silent, if that is bounded.
+    pub(crate) silence: Option<Box<Silence>>,
+    /// Until when the end is waited for since the thread was said to be idle. Then there is a timer of this.
+    pub(crate) idle_until: Option<Time>,
+    pub(crate) interrupt: Interrupt,
     pub(crate) origin: Origin,
     /// The request that starts it; `None` while it waits, and for a turn that was attached to.
     pub(crate) start: Option<RequestKey>,
@@ -157,13 +178,6 @@ pub(crate) struct Turn {
     pub(crate) id: Option<TurnId>,
     /// Another name under which its events may come.
     pub(crate) alias: Option<TurnId>,
-    state: State,
-    /// Whether anything proved that the turn runs on the server.
-    pub(crate) is_evident: bool,
-    /// Whether nothing more is to be expected from the server about this turn's end.
-    pub(crate) is_over_for_server: bool,
-    /// How many may still ask for its result. A released turn collects nothing.
-    pub(crate) holders: u32,
     /// What is done when the last of them goes.
     pub(crate) on_drop: DropPolicy,
     /// Whether it is to be stopped as soon as it can be, though nobody may wait for that.
@@ -174,29 +188,20 @@ pub(crate) struct Turn {
     pub(crate) input_mark: Option<u64>,
     /// Readers that were made when it was found, for those who follow the turns of its thread.
     pub(crate) unclaimed: Vec<SubscriptionKey>,
-    /// The text that its messages should have when they are completed.
-    pub(crate) written: Written,
     pub(crate) joined: bool,
     /// Whether something was heard of it, or of another turn on its thread, though its start was never answered.
     pub(crate) was_seen: bool,
     /// The turn that ran on the thread when this one was started, as far as was known.
     pub(crate) running_before: Option<TurnId>,
-    pub(crate) log: EventLog,
     collected: Collector,
     ending: Option<Ending>,
     /// Set if and only if the state is `NotStarted`.
     pub(crate) start_fault: Option<CallError>,
-    pub(crate) interrupt: Interrupt,
     /// Steers that wait for the turn's id.
     pub(crate) held_steers: Vec<(RequestKey, Vec<UserInput>)>,
     pub(crate) deadline: Option<(Time, Duration)>,
-    /// How long it may be silent, if that is bounded.
-    pub(crate) silence: Option<Silence>,
-    /// Until when the end is waited for since the thread was said to be idle. Then there is a timer of this.
-    pub(crate) idle_until: Option<Time>,
     /// How often the server has refused the interrupt as too early.
     pub(crate) interrupt_refusals: u32,
-    last_origin: Option<Arc<DeltaOrigin>>,
 }
 
 impl Turn {
@@ -244,7 +249,9 @@ impl Turn {
             interrupt: Interrupt::Idle,
             held_steers: Vec::new(),
             deadline: options.deadline.map(|limit| (now + limit, limit)),
-            silence: options.idle_deadline.map(|limit| Silence::new(limit, options.idle_deadline_at_work(limit))),
+            silence: options
+                .idle_deadline
+                .map(|limit| Box::new(Silence::new(limit, options.idle_deadline_at_work(limit)))),
             idle_until: None,
             interrupt_refusals: 0,
             last_origin: None,
@@ -338,30 +345,22 @@ impl Turn {
         }
     }
 
-    /// Takes a piece of a message, or compares a completed one with its pieces. Says whether they do not fit.
-    pub(crate) fn check_text(
-        &mut self,
-        method: &str,
-        item: Option<&str>,
-        delta: Option<&str>,
-        params: JsonText<'_>,
-    ) -> bool {
-        let Some(item) = item else { return false };
-        match (method, delta) {
-            ("item/agentMessage/delta" | "item/plan/delta", Some(delta)) => self.written.add(item, delta),
-            ("item/completed", _) => {
-                return written::text_of_item(params).is_some_and(|text| !self.written.is_text(item, &text));
-            }
-            _ => {}
+    /// Takes a piece of an item. Only those of messages and plans add up to something that is told again.
+    #[inline]
+    pub(crate) fn note_text(&mut self, kind: DeltaKind, item: &ItemId, text: &str) {
+        if let DeltaKind::AgentMessage | DeltaKind::Plan = kind {
+            self.written.add(item, text);
         }
-        false
+    }
+
+    /// Compares a completed message with its pieces. Says whether they do not fit.
+    pub(crate) fn is_other_text(&mut self, item: &str, params: JsonText<'_>) -> bool {
+        written::text_of_item(params).is_some_and(|text| !self.written.is_text(item, &text))
     }
 
     /// Where a delta of the item belongs, shared with the delta before if that is the same. `None`: the turn is not named.
     pub(crate) fn origin_of(&mut self, item: &str) -> Option<Arc<DeltaOrigin>> {
-        if let Some(last) =
-            self.last_origin.as_ref().filter(|last| last.item == item && Some(&last.turn) == self.id.as_ref())
-        {
+        if let Some(last) = self.last_origin.as_ref().filter(|last| last.item == item) {
             return Some(Arc::clone(last));
         }
         if self.is_held() && !self.state.is_end() {
@@ -371,6 +370,25 @@ impl Turn {
         let origin = Arc::new(DeltaOrigin { thread: self.thread.clone(), turn, item: item.into() });
         self.last_origin = Some(Arc::clone(&origin));
         Some(origin)
+    }
+
+    /// Where its last delta belongs.
+    pub(crate) fn origin(&self) -> Option<&Arc<DeltaOrigin>> {
+        self.last_origin.as_ref()
+    }
+
+    /// Whether a further delta of its last item is that and no more: everything else that one could tell is known.
+    #[inline]
+    pub(crate) fn goes_on_with(&self, origin: &Arc<DeltaOrigin>) -> bool {
+        self.last_origin.as_ref().is_some_and(|last| Arc::ptr_eq(last, origin))
+            && self.is_unmoved_by_evidence()
+            && !self.is_over_for_server
+    }
+
+    /// The server's name for it, or another than before.
+    pub(crate) fn set_id(&mut self, id: TurnId) {
+        self.last_origin = None;
+        self.id = Some(id);
     }
 
     /// Whether a sign that it runs changes nothing any more: most events are no more than that.

@@ -21,25 +21,28 @@ struct Mark {
 impl Mark {
     const EMPTY: Self = Self { sum: 0xcbf2_9ce4_8422_2325, rest: 0, filled: 0 };
 
+    #[inline]
     fn add(&mut self, text: &str) {
-        let mut bytes = text.as_bytes();
-        while let (1.., [first, others @ ..]) = (self.filled, bytes) {
-            self.push(*first);
-            bytes = others;
-        }
-        let mut words = bytes.chunks_exact(8);
+        let mut words = text.as_bytes().chunks_exact(8);
         for word in words.by_ref() {
-            self.mix(word.try_into().map_or(0, u64::from_le_bytes));
+            self.push(word.try_into().map_or(0, u64::from_le_bytes), 8);
         }
-        words.remainder().iter().for_each(|byte| self.push(*byte));
+        let last = words.remainder();
+        let word = last.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+        self.push(word, last.len() as u32);
     }
 
-    fn push(&mut self, byte: u8) {
-        self.rest |= u64::from(byte) << (8 * self.filled);
-        self.filled += 1;
-        if self.filled == 8 {
+    /// Adds the first `count` bytes of a word, at most all eight. The others are 0.
+    #[inline]
+    fn push(&mut self, word: u64, count: u32) {
+        let shift = 8 * self.filled;
+        self.rest |= word << shift;
+        self.filled += count;
+        if self.filled >= 8 {
             self.mix(self.rest);
-            (self.rest, self.filled) = (0, 0);
+            self.filled -= 8;
+            // What found no room: nothing if there was room for a whole word, and a shift by 64 is none.
+            self.rest = word >> 1 >> (63 - shift);
         }
     }
 
@@ -70,15 +73,17 @@ pub(crate) struct Written {
 
 impl Written {
     /// Adds a piece.
-    pub(crate) fn add(&mut self, item: &str, text: &str) {
+    pub(crate) fn add(&mut self, item: &ItemId, text: &str) {
         if self.is_given_up {
             return;
         }
-        let place = self.open.iter().rposition(|(open, ..)| open == item).unwrap_or_else(|| {
+        // The deltas of an item share its name, as a rule, and then it need not be read.
+        let place = self.open.iter().rposition(|(open, ..)| open.is_shared_with(item) || open == item);
+        let place = place.unwrap_or_else(|| {
             if self.open.len() >= MAX_OPEN {
                 self.open.remove(0);
             }
-            self.open.push((item.into(), 0, Mark::EMPTY));
+            self.open.push((item.clone(), 0, Mark::EMPTY));
             self.open.len() - 1
         });
         if let Some((_, length, mark)) = self.open.get_mut(place) {

@@ -14,6 +14,7 @@ mod kin;
 mod lab;
 mod logins;
 mod loss;
+mod pieces;
 mod record;
 mod requests;
 mod routing;
