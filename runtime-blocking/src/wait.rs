@@ -14,9 +14,18 @@ use std::{
 
 #[derive(Default)]
 struct Signal {
-    /// Whether it was woken since it last looked.
-    woken: Mutex<bool>,
+    state: Mutex<State>,
     changed: Condvar,
+}
+
+#[derive(Clone, Copy, Default, PartialEq)]
+enum State {
+    /// The thread sleeps, so that it costs a call of the system to wake it.
+    Asleep,
+    #[default]
+    Awake,
+    /// Woken since it last looked.
+    Woken,
 }
 
 impl Wake for Signal {
@@ -25,23 +34,30 @@ impl Wake for Signal {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        *self.woken.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.changed.notify_one();
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *state, State::Woken);
+        drop(state);
+        if before == State::Asleep {
+            self.changed.notify_one();
+        }
     }
 }
 
 impl Signal {
     fn sleep(&self, until: Option<Instant>) {
-        let woken = self.woken.lock().unwrap_or_else(PoisonError::into_inner);
-        let asleep = |woken: &mut bool| !*woken;
-        let mut woken = match until {
-            None => self.changed.wait_while(woken, asleep).unwrap_or_else(PoisonError::into_inner),
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if *state == State::Awake {
+            *state = State::Asleep;
+        }
+        let asleep = |state: &mut State| *state == State::Asleep;
+        let mut state = match until {
+            None => self.changed.wait_while(state, asleep).unwrap_or_else(PoisonError::into_inner),
             Some(until) => {
                 let timeout = until.saturating_duration_since(Instant::now());
-                self.changed.wait_timeout_while(woken, timeout, asleep).unwrap_or_else(PoisonError::into_inner).0
+                self.changed.wait_timeout_while(state, timeout, asleep).unwrap_or_else(PoisonError::into_inner).0
             }
         };
-        *woken = false;
+        *state = State::Awake;
     }
 }
 

@@ -9,6 +9,7 @@ use crate::{
     connection::{AlarmKey, Config, Connection, Event, ListenerKey, LoginKey, RequestKey, ServerRequestKey},
     error::{CallError, Disconnect},
     json::Json,
+    numbers::NumberMap,
     time::Time,
     turn::{RawEvent, SubscriptionKey, TurnKey},
 };
@@ -77,7 +78,8 @@ pub(crate) struct Launcher {
 struct Shared {
     connection: Connection,
     responses: BTreeMap<RequestKey, Waker>,
-    readers: BTreeMap<SubscriptionKey, Vec<Waker>>,
+    /// Who waits for each subscription that somebody has waited for, until it is closed.
+    readers: NumberMap<SubscriptionKey, Waiters>,
     turns: BTreeMap<TurnKey, Vec<Waker>>,
     alarms: BTreeMap<AlarmKey, Waker>,
     /// Who waits for a request of the server, or for a login.
@@ -87,6 +89,41 @@ struct Shared {
     driver: Option<Waker>,
     /// Set if and only if the connection is idle and is to have a server once something is asked of it.
     launcher: Option<Launcher>,
+}
+
+/// Who waits for one thing: nearly always one, or nobody just now.
+#[derive(Default)]
+struct Waiters {
+    first: Option<Waker>,
+    others: Vec<Waker>,
+}
+
+impl Waiters {
+    /// Notes who waits. Returns the one that had to make room.
+    fn register(&mut self, waker: &Waker) -> Option<Waker> {
+        match &self.first {
+            None => {
+                self.first = Some(waker.clone());
+                None
+            }
+            Some(first) if first.will_wake(waker) => None,
+            Some(_) => register(&mut self.others, waker),
+        }
+    }
+
+    fn take(&mut self) -> impl Iterator<Item = Waker> + use<'_> {
+        self.first.take().into_iter().chain(self.others.drain(..))
+    }
+}
+
+/// Notes who waits. Returns the one that had to make room.
+fn register(waiters: &mut Vec<Waker>, waker: &Waker) -> Option<Waker> {
+    if waiters.iter().any(|waiter| waiter.will_wake(waker)) {
+        return None;
+    }
+    waiters.push(waker.clone());
+    // Those who gave up waiting do not say so, and must not pile up.
+    (waiters.len() > MAX_WAITERS).then(|| waiters.remove(0))
 }
 
 /// What a waiter waits for.
@@ -121,7 +158,7 @@ impl Hub {
             shared: Mutex::new(Shared {
                 connection,
                 responses: BTreeMap::new(),
-                readers: BTreeMap::new(),
+                readers: NumberMap::default(),
                 turns: BTreeMap::new(),
                 alarms: BTreeMap::new(),
                 others: BTreeMap::new(),
@@ -272,15 +309,10 @@ impl Shared {
             Wait::Ask(_) | Wait::Listener(_) | Wait::Login(_) => self.others.entry(wait).or_default(),
             Wait::Link => &mut self.link,
             Wait::Alarm(_) | Wait::Response(_) => return None,
-            Wait::Subscription(key) => self.readers.entry(key).or_default(),
+            Wait::Subscription(key) => return self.readers.entry(key).or_default().register(waker),
             Wait::Turn(key) => self.turns.entry(key).or_default(),
         };
-        if waiters.iter().any(|waiter| waiter.will_wake(waker)) {
-            return None;
-        }
-        waiters.push(waker.clone());
-        // Those who gave up waiting do not say so, and must not pile up.
-        (waiters.len() > MAX_WAITERS).then(|| waiters.remove(0))
+        register(waiters, waker)
     }
 
     fn collect(&mut self, clock: &dyn Clock, wakes: &mut Vec<Waker>) {
@@ -291,7 +323,11 @@ impl Shared {
                 Event::AskEnded(key) => wakes.extend(self.others.remove(&Wait::Ask(key)).into_iter().flatten()),
                 Event::Login(key) => wakes.extend(self.others.remove(&Wait::Login(key)).into_iter().flatten()),
                 Event::Closed | Event::Ready => wakes.append(&mut self.link),
-                Event::Readable(key) => wakes.extend(self.readers.remove(&key).into_iter().flatten()),
+                Event::Readable(key) => {
+                    if let Some(waiters) = self.readers.get_mut(&key) {
+                        wakes.extend(waiters.take());
+                    }
+                }
                 Event::Response(key) => wakes.extend(self.responses.remove(&key)),
                 Event::TimeWanted(key) => self.connection.respond_time(key, clock.unix_seconds()),
                 Event::Turn(key) => wakes.extend(self.turns.remove(&key).into_iter().flatten()),
