@@ -34,7 +34,7 @@ mod wait;
 
 pub use client::{
     BrowserLogin, Codex, DeviceLogin, Events, Handlers, Pages, Resumed, Serving, SteerOrStart, Thread, Tool, Tools,
-    Tree, Turn, Turns, WaitClosed,
+    Tree, Turn, TurnSet, Turns, WaitClosed,
 };
 pub use turnwire_core::{self as core, exports::*};
 

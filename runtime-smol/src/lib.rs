@@ -29,7 +29,7 @@ pub use turnwire_core::{
     self as core,
     client::{
         BrowserLogin, Codex, DeviceLogin, Events, Handlers, Pages, Resumed, Serving, SteerOrStart, StopServing, Thread,
-        Tool, Tools, Tree, Turn, Turns,
+        Tool, Tools, Tree, Turn, TurnSet, Turns,
     },
     exports::*,
 };

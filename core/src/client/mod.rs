@@ -35,6 +35,7 @@ mod trace;
 mod tree;
 mod turn;
 mod turn_request;
+mod turn_set;
 mod typed;
 mod watch;
 
@@ -63,6 +64,7 @@ pub use tools::{Tool, ToolArguments, ToolError, ToolFailure, ToolOutput, Tools};
 pub use tree::{Tree, TreeEvent};
 pub use turn::Turn;
 pub use turn_request::TurnRequest;
+pub use turn_set::TurnSet;
 pub use typed::{Mismatch, Typed, TypedError};
 pub use watch::{StartTimings, Timings, TraceSource};
 

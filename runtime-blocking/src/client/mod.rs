@@ -16,6 +16,7 @@ mod threads;
 mod tools;
 mod tree;
 mod turn;
+mod turn_set;
 mod typed;
 
 pub use account::{BrowserLogin, DeviceLogin};
@@ -29,3 +30,4 @@ pub use thread_turns::{SteerOrStart, Turns};
 pub use tools::{Tool, Tools};
 pub use tree::Tree;
 pub use turn::Turn;
+pub use turn_set::TurnSet;

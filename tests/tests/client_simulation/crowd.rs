@@ -6,7 +6,7 @@ use crate::{
 };
 use std::{cell::RefCell, panic::AssertUnwindSafe, rc::Rc, time::Duration};
 use turnwire_core::{
-    client::{Codex, Event, Thread, Turn, TurnRequest},
+    client::{Codex, Event, Thread, Turn, TurnRequest, TurnSet},
     connection::Config,
     protocol::ThreadStart,
 };
@@ -85,7 +85,11 @@ async fn stream(
     let mut count = 0;
     let mut text = String::new();
     let mut ended = 0;
-    while let Some(event) = turn.next().await {
+    let mut set = rng.one_in(3).then(|| TurnSet::from_iter([turn.clone()]));
+    while let Some(event) = match &mut set {
+        Some(set) => set.next().await.map(|(_, event)| event),
+        None => turn.next().await,
+    } {
         assert_eq!(ended, 0, "{name}: an event after the end");
         match event {
             Event::Delta(delta) => text.push_str(&delta.text),

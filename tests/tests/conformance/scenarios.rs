@@ -36,6 +36,10 @@ mod threads {
     use super::*;
     include!("scripted/threads.rs");
 }
+mod turn_set {
+    use super::*;
+    include!("scripted/turn_set.rs");
+}
 mod tree {
     use super::*;
     include!("scripted/tree.rs");
