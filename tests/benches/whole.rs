@@ -8,7 +8,9 @@
 //!
 //! - floor E: `read_until` and a borrowed envelope `{id, method, params}` with serde_json;
 //! - floor T: the same and the delta as a struct of owned strings;
-//! - blocking, tokio, smol: the process, the driver, the demultiplexing, typed events out of `turn.next()`, nothing merged.
+//! - blocking, tokio, smol: the process, the driver, the demultiplexing, typed events out of `turn.next()`, nothing merged. Of
+//!   many turns tokio and smol read each in a task of its own, and the blocking client reads all with a `TurnSet`;
+//! - threads: the blocking client, with a thread for each of the turns.
 //!
 //! `--latency`: one delta each millisecond, from before its writing to after its reading, beside bare readers that pass
 //! lines on to as many threads or tasks. `--sleep`: two million deltas for a consumer that does not read, and the peak of
@@ -28,11 +30,13 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
-use turnwire_blocking::{Command, Config, Event};
+use turnwire_blocking::{Command, Config, Event, TurnSet};
 use turnwire_testkit::replay::{Replay, now_nanos};
 
 const SERVER: &str = env!("CARGO_BIN_EXE_turnwire-replay-server");
 const CLIENTS: [&str; 3] = ["blocking", "tokio", "smol"];
+/// How else many turns can be read.
+const OTHERS: [&str; 1] = ["threads"];
 
 /// How many times floor T a client may take with one turn, and with more.
 const BAR_ONE: f64 = 1.0;
@@ -147,10 +151,11 @@ fn throughput(mut replay: Replay, turns: &[usize], runs: usize) -> Value {
     );
     for turns in turns.iter().copied() {
         replay.turns = turns;
+        let clients = CLIENTS.into_iter().chain(OTHERS.into_iter().filter(|_| turns > 1));
         // The floors and the clients take turns, so that what else the machine does falls on all of them.
         let mut best: BTreeMap<&str, f64> = BTreeMap::new();
         for _ in 0..runs {
-            for mode in ["floor-e", "floor-t"].into_iter().chain(CLIENTS) {
+            for mode in ["floor-e", "floor-t"].into_iter().chain(clients.clone()) {
                 let report = child(mode, &replay);
                 let nanos = report["cpu"].as_f64().expect("seconds") * 1e9 / replay.deltas as f64;
                 assert_eq!(report["events"], json!(replay.deltas), "{mode}");
@@ -161,7 +166,7 @@ fn throughput(mut replay: Replay, turns: &[usize], runs: usize) -> Value {
         }
         let (e, t) = (best["floor-e"], best["floor-t"]);
         println!("{turns:>5} turns: floor E {e:.0}, floor T {t:.0}");
-        for mode in CLIENTS {
+        for mode in clients {
             let nanos = best[mode];
             let bar = if turns == 1 { BAR_ONE } else { BAR_MANY };
             let met = nanos / t <= bar;
@@ -249,7 +254,7 @@ fn measure(mode: &str, replay: &Replay) -> Value {
         "floor-t" => floor(replay, true),
         "tokio" | "sleep-tokio" => runtime().block_on(run_tokio(replay, sleep)),
         "smol" | "sleep-smol" => smol::block_on(run_smol(replay, sleep)),
-        _ => run_blocking(replay, sleep),
+        _ => run_blocking(replay, sleep, mode == "threads"),
     };
     if sleep {
         assert_eq!(count.events, replay.deltas as u64, "every delta arrived, merged or not");
@@ -341,7 +346,7 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 
-fn run_blocking(replay: &Replay, sleep: bool) -> Count {
+fn run_blocking(replay: &Replay, sleep: bool, on_threads: bool) -> Count {
     let codex = turnwire_blocking::spawn_with(&command(replay), config(sleep)).expect("it connects");
     let started: Vec<_> =
         (0..replay.turns).map(|of| codex.thread(Replay::thread(of)).turn("go").expect("a turn starts")).collect();
@@ -356,6 +361,11 @@ fn run_blocking(replay: &Replay, sleep: bool) -> Count {
     };
     let count = match &started[..] {
         [turn] => read(turn),
+        turns if !on_threads => {
+            let mut count = Count::default();
+            turns.iter().cloned().collect::<TurnSet>().for_each(|(_, event)| count.take(event));
+            count
+        }
         turns => thread::scope(|scope| {
             let reader = |turn| thread::Builder::new().stack_size(128 * 1024).spawn_scoped(scope, move || read(turn));
             let readers: Vec<_> = turns.iter().map(|turn| reader(turn).expect("a thread")).collect();
