@@ -13,7 +13,7 @@ use crate::{
         TurnReport, WhenBusy, actual_turn, mark_of_input, mark_of_message, steer_error,
     },
 };
-use alloc::vec::Vec;
+use alloc::{boxed::Box, vec::Vec};
 use serde_json::value::RawValue;
 
 /// How often an interrupt is held again after the server refused it as too early.
@@ -236,7 +236,7 @@ impl Connection {
     #[must_use]
     pub fn interrupt_outcome(&self, key: TurnKey) -> Option<Result<InterruptOutcome, CallError>> {
         match &self.turns.get(&key)?.interrupt {
-            Interrupt::Settled(outcome) => Some(outcome.clone()),
+            Interrupt::Settled(outcome) => Some(outcome.clone().map_err(|error| *error)),
             Interrupt::Idle | Interrupt::Held { .. } | Interrupt::Sent { .. } => None,
         }
     }
@@ -659,7 +659,7 @@ impl Connection {
         if let Interrupt::Held { until } | Interrupt::Sent { until, .. } = turn.interrupt {
             self.turn_timers.remove(&(until, key, TurnTimer::Interrupt));
         }
-        turn.interrupt = Interrupt::Settled(outcome);
+        turn.interrupt = Interrupt::Settled(outcome.map_err(Box::new));
         self.events.push_back(Event::Turn(key));
     }
 

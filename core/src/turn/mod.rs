@@ -101,7 +101,7 @@ pub(crate) enum Interrupt {
     /// Sent, not answered.
     Sent { request: RequestKey, until: Time },
     /// Answered, refused or overtaken by the end.
-    Settled(Result<InterruptOutcome, CallError>),
+    Settled(Result<InterruptOutcome, Box<CallError>>),
 }
 
 impl Interrupt {

@@ -67,8 +67,18 @@ impl Mark {
 /// What the messages and plans that are being written add up to.
 #[derive(Debug, Default)]
 pub(crate) struct Written {
-    open: Vec<(ItemId, usize, Mark)>,
+    /// The one that was written to last: nearly always the only one.
+    last: Option<Open>,
+    /// The others, oldest first.
+    others: Vec<Open>,
     is_given_up: bool,
+}
+
+#[derive(Debug)]
+struct Open {
+    item: ItemId,
+    length: usize,
+    mark: Mark,
 }
 
 impl Written {
@@ -78,31 +88,38 @@ impl Written {
             return;
         }
         // The deltas of an item share its name, as a rule, and then it need not be read.
-        let place = self.open.iter().rposition(|(open, ..)| open.is_shared_with(item) || open == item);
-        let place = place.unwrap_or_else(|| {
-            if self.open.len() >= MAX_OPEN {
-                self.open.remove(0);
-            }
-            self.open.push((item.clone(), 0, Mark::EMPTY));
-            self.open.len() - 1
-        });
-        if let Some((_, length, mark)) = self.open.get_mut(place) {
+        let is_last = self.last.as_ref().is_some_and(|open| open.item.is_shared_with(item) || open.item == *item);
+        if !is_last {
+            self.switch_to(item);
+        }
+        if let Some(Open { length, mark, .. }) = &mut self.last {
             *length += text.len();
             mark.add(text);
         }
     }
 
+    #[cold]
+    fn switch_to(&mut self, item: &ItemId) {
+        let known = self.others.iter().position(|open| open.item == *item).map(|place| self.others.remove(place));
+        let next = known.unwrap_or_else(|| Open { item: item.clone(), length: 0, mark: Mark::EMPTY });
+        self.others.extend(self.last.replace(next));
+        if self.others.len() >= MAX_OPEN {
+            self.others.remove(0);
+        }
+    }
+
     /// Whether the pieces of an item, if there were any, are this text.
     pub(crate) fn is_text(&mut self, item: &str, text: &str) -> bool {
-        let Some(place) = self.open.iter().rposition(|(open, ..)| open == item) else { return true };
-        let (_, length, mark) = self.open.remove(place);
-        length == text.len() && mark == Mark::of(text)
+        let open = match &self.last {
+            Some(last) if last.item == item => self.last.take(),
+            _ => self.others.iter().position(|open| open.item == item).map(|place| self.others.remove(place)),
+        };
+        open.is_none_or(|open| open.length == text.len() && open.mark == Mark::of(text))
     }
 
     /// Pieces were lost here, so nothing can be said any more.
     pub(crate) fn give_up(&mut self) {
-        self.open.clear();
-        self.is_given_up = true;
+        *self = Self { is_given_up: true, ..Self::default() };
     }
 }
 
