@@ -41,6 +41,7 @@
 //! ```
 
 mod alarms;
+mod asked;
 mod asks;
 mod config;
 mod follow;
@@ -59,7 +60,8 @@ mod watch;
 
 pub use crate::turn::TurnOptions;
 pub use alarms::AlarmKey;
-pub use asks::{AnswerError, AskEnd, AskKind, Asked, ListenFor, ListenerKey, NextAsk};
+pub use asked::{AnswerError, AskEnd, AskKind, Asked};
+pub use asks::{ListenFor, ListenerKey, NextAsk};
 pub use config::{Config, Limits, RestartPolicy, Timeouts};
 pub use link::{ServerInfo, Tried};
 pub use logins::{LoginEnd, LoginKey};
