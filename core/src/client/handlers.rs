@@ -74,6 +74,8 @@ pub struct Handlers {
     handlers: BTreeMap<AskKind, Handler>,
     mcp_tool: Option<Handler>,
     deadlines: BTreeMap<AskKind, Duration>,
+    /// The kinds that are refused on purpose: nobody else's handler gets them either.
+    refused: BTreeSet<AskKind>,
     in_stream: bool,
 }
 
@@ -95,7 +97,7 @@ macro_rules! setters {
                 AgentRequest::$kind(request) => finish(handler(request)),
                 other => pass(other),
             });
-            self.handlers.insert(AskKind::$kind, handler);
+            self.set(AskKind::$kind, handler);
             self
         }
     )*};
@@ -149,7 +151,8 @@ impl Handlers {
         self
     }
 
-    /// Answers everything that has no handler yet, but attestations and the time of day.
+    /// Answers everything that has no handler yet, but attestations, the time of day, and what [`approvals`](Self::approvals)
+    /// has said of already.
     pub fn all_others<F, Fut>(mut self, handler: F) -> Self
     where
         F: Fn(AgentRequest) -> Fut + Send + Sync + 'static,
@@ -157,7 +160,7 @@ impl Handlers {
     {
         let handler: Handler = Arc::new(move |request| finish(handler(request)));
         for kind in AskKind::ALL {
-            if !matches!(kind, AskKind::Attestation | AskKind::CurrentTime) {
+            if !matches!(kind, AskKind::Attestation | AskKind::CurrentTime) && !self.refused.contains(&kind) {
                 self.handlers.entry(kind).or_insert_with(|| Arc::clone(&handler));
             }
         }
@@ -165,12 +168,15 @@ impl Handlers {
         self
     }
 
-    /// Says who decides about commands and changes, in place of handlers for them.
+    /// Says who decides about commands and changes, in place of handlers for them. It holds against what was served before, and
+    /// against [`all_others`](Self::all_others): with [`Approvals::deny`] nobody is asked, with [`Approvals::in_stream`]
+    /// nobody but the readers of streams.
     pub fn approvals(mut self, approvals: Approvals) -> Self {
         const DECIDED: [AskKind; 4] =
             [AskKind::ApplyPatch, AskKind::Command, AskKind::ExecCommand, AskKind::FileChange];
         for kind in DECIDED {
             self.handlers.remove(&kind);
+            self.refused.insert(kind);
         }
         self.in_stream = matches!(approvals.policy, Policy::InStream);
         if let Policy::AcceptFor(predicate) = approvals.policy {
@@ -179,10 +185,15 @@ impl Handlers {
                 Box::pin(ready(true))
             });
             for kind in DECIDED {
-                self.handlers.insert(kind, Arc::clone(&handler));
+                self.set(kind, Arc::clone(&handler));
             }
         }
         self
+    }
+
+    fn set(&mut self, kind: AskKind, handler: Handler) {
+        self.refused.remove(&kind);
+        self.handlers.insert(kind, handler);
     }
 
     /// Answers the calls of these tools. Threads get them with `ThreadStart::tools`. A call of any other is a failed
@@ -206,7 +217,8 @@ impl Handlers {
         if self.mcp_tool.is_some() {
             kinds.insert(AskKind::Elicitation);
         }
-        ListenFor { kinds, deadlines: self.deadlines.clone(), in_stream: self.in_stream }
+        let (deadlines, refused) = (self.deadlines.clone(), self.refused.clone());
+        ListenFor { kinds, deadlines, refused, in_stream: self.in_stream }
     }
 
     /// Starts the handler of a request. `None`: it has none.

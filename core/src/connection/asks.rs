@@ -41,6 +41,8 @@ pub struct ListenFor {
     pub kinds: BTreeSet<AskKind>,
     /// For how long a request of a kind may be open, in place of the configured time.
     pub deadlines: BTreeMap<AskKind, Duration>,
+    /// The kinds that it wants refused at once, whoever has said before that he answers them.
+    pub refused: BTreeSet<AskKind>,
     /// Whether the requests of every turn whose stream is read go there first.
     pub in_stream: bool,
 }
@@ -75,6 +77,7 @@ enum Stage {
 #[derive(Debug)]
 struct Entry {
     asked: Asked,
+    part: Option<Box<str>>,
     stage: Stage,
     due: Time,
 }
@@ -85,8 +88,9 @@ struct Listener {
     queue: VecDeque<ServerRequestKey>,
 }
 
-/// What makes a request the one that came before under the same id.
-type Identity = (RpcId, AskKind, Option<ThreadId>, Option<TurnId>, Option<ItemId>);
+/// What makes a request the one that came before under the same id: what it is about. The text is the part of the item, or the
+/// page, that it names beside the item.
+type Identity = (RpcId, AskKind, Option<ThreadId>, Option<TurnId>, Option<ItemId>, Option<Box<str>>);
 
 /// The table of open requests, and what is kept for them.
 #[derive(Default)]
@@ -95,8 +99,8 @@ pub(super) struct Asks {
     entries: BTreeMap<ServerRequestKey, Entry>,
     /// The open ones. Length <= `Limits::max_asks`.
     by_id: BTreeMap<RpcId, ServerRequestKey>,
-    /// The last that were answered, oldest first, until the server says that they are resolved. Length <=
-    /// `Limits::max_asks`.
+    /// The last that were answered or refused and may be sent again, oldest first, until the server says that they are
+    /// resolved. Length <= `Limits::max_asks`.
     answered: VecDeque<Identity>,
     /// One for each open request.
     timers: BTreeSet<(Time, ServerRequestKey)>,
@@ -112,7 +116,8 @@ pub(super) struct Asks {
 
 /// Commands: the requests of the server.
 impl Connection {
-    /// Wants to answer requests of these kinds from now on. For a kind that several want, the latest is asked.
+    /// Wants to answer requests of these kinds, or have them refused, from now on. For a kind of which several speak, the
+    /// latest counts.
     pub fn listen(&mut self, wants: ListenFor) -> ListenerKey {
         self.asks.next_listener += 1;
         let key = ListenerKey(self.asks.next_listener);
@@ -239,21 +244,25 @@ impl Connection {
         let kind = AskKind::of_method(method);
         let thread = keys.thread().map(ThreadId::from);
         let turn = keys.turn().map(TurnId::from);
-        let item = keys.item().map(ItemId::from);
-        let identity = (id, kind, thread, turn, item);
+        let named = Named::of(params);
+        // A call of a tool, and what old servers ask, name their item by this.
+        let item = keys.item().map(ItemId::from).or(named.call);
+        let identity = (id, kind, thread, turn, item, named.part);
         if self.is_known_ask(&identity, method) {
             self.counters.replayed += 1;
             return;
         }
-        let (id, _, thread, turn, item) = identity;
+        let (id, _, thread, turn, item, part) = identity.clone();
         let message = Incoming { method, kind: None, params: params.map(JsonText::from), keys, emitted_at_ms: None };
         let request = message.raw(thread.clone(), turn.clone());
         let Some(stage) = self.who_is_asked(kind, thread.as_ref(), turn.as_ref()) else {
+            self.remember_answered(identity);
             return self.refuse_at_once(id, request, RefusedWhy::NobodyAsked);
         };
         let limits = &self.config.limits;
         let bytes = self.asks.bytes.saturating_add(request.params.len());
         if self.asks.by_id.len() >= limits.max_asks || bytes > limits.max_unread_bytes {
+            self.remember_answered(identity);
             return self.refuse_at_once(id, request, RefusedWhy::TooMany);
         }
         let key = ServerRequestKey(self.next_server_request);
@@ -280,7 +289,7 @@ impl Connection {
         self.asks.bytes = bytes;
         self.asks.by_id.insert(id, key);
         self.asks.timers.insert((due, key));
-        self.asks.entries.insert(key, Entry { asked, stage, due });
+        self.asks.entries.insert(key, Entry { asked, part, stage, due });
         let shown = self.show(thread.as_ref(), turn.as_ref(), event.clone());
         if let (Some(reader), false) = (offered, shown) {
             // A sub-agent's: its own thread is nobody's here.
@@ -434,11 +443,12 @@ impl Connection {
         if self.asks.answered.contains(identity) {
             return true;
         }
-        let (id, _, thread, turn, _) = identity;
+        let (id, _, thread, turn, item, part) = identity;
         let Some(known) = self.asks.by_id.get(id).copied() else { return false };
         let is_same = self.asks.entries.get(&known).is_some_and(|entry| {
-            let request = &entry.asked.request;
-            *request.method == *method && request.thread == *thread && request.turn == *turn
+            let Asked { request, item: known, .. } = &entry.asked;
+            *request.method == *method
+                && (&request.thread, &request.turn, known, &entry.part) == (thread, turn, item, part)
         });
         if !is_same {
             // The server uses the id for something else, so it has done with the first.
@@ -447,20 +457,35 @@ impl Connection {
         is_same
     }
 
+    /// Remembers a request that has its answer: a replay that was under way then is the same request still.
+    fn remember_answered(&mut self, identity: Identity) {
+        let (_, kind, thread, ..) = &identity;
+        // Only what belongs to a thread is sent again, and no server says of these that they are resolved.
+        if thread.is_none() || matches!(kind, AskKind::Attestation | AskKind::CurrentTime | AskKind::TokenRefresh) {
+            return;
+        }
+        if self.asks.answered.len() >= self.config.limits.max_asks {
+            self.asks.answered.pop_front();
+        }
+        self.asks.answered.push_back(identity);
+    }
+
     /// Whose the request is; `None`: nobody's.
     fn who_is_asked(&self, kind: AskKind, thread: Option<&ThreadId>, turn: Option<&TurnId>) -> Option<Stage> {
         if self.link.is_over() {
             return None;
         }
         let listener = || self.asks.listener_for(kind).map(Stage::Queued);
-        let stream = || if kind.is_for_streams() { self.stream_for(thread?, turn) } else { None };
+        let stream = || if kind.is_for_streams() { self.stream_for(kind, thread?, turn) } else { None };
         // A tool has somebody who registered it; a person who reads the stream is the second choice.
         if kind == AskKind::ToolCall { listener().or_else(stream) } else { stream().or_else(listener) }
     }
 
     /// The stream that takes the request.
-    fn stream_for(&self, thread: &ThreadId, named: Option<&TurnId>) -> Option<Stage> {
-        let in_stream = self.asks.listeners.values().any(|listener| listener.wants.in_stream);
+    fn stream_for(&self, kind: AskKind, thread: &ThreadId, named: Option<&TurnId>) -> Option<Stage> {
+        let mut latest_first = self.asks.listeners.values().rev().map(|listener| &listener.wants);
+        let decides = latest_first.find(|wants| wants.in_stream || wants.refused.contains(&kind));
+        let in_stream = decides.is_some_and(|wants| wants.in_stream);
         let (mut thread, mut named, mut is_own) = (thread, named, true);
         for _ in 0..MAX_DEPTH {
             if let Some(live) = self.threads.get(thread).and_then(|entry| entry.live) {
@@ -584,7 +609,7 @@ impl Connection {
             Stage::Offered(_) | Stage::Parked => false,
         };
         entry.stage = Stage::Settled(end.clone());
-        let asked = entry.asked.clone();
+        let (asked, part) = (entry.asked.clone(), entry.part.clone());
         self.asks.timers.remove(&(entry.due, key));
         self.asks.by_id.remove(&asked.id);
         self.asks.bytes = self.asks.bytes.saturating_sub(asked.request.params.len());
@@ -593,12 +618,8 @@ impl Connection {
         }
         self.events.push_back(Event::AskEnded(key));
         if let AskEnd::Answered(_) | AskEnd::Refused(_) = &end {
-            // A replay that was under way when it was answered is the same request still.
-            if self.asks.answered.len() >= self.config.limits.max_asks {
-                self.asks.answered.pop_front();
-            }
             let Asked { id, kind, request, item, .. } = asked.clone();
-            self.asks.answered.push_back((id, kind, request.thread, request.turn, item));
+            self.remember_answered((id, kind, request.thread, request.turn, item, part));
         }
         if !matches!(end, AskEnd::Refused(_)) {
             let (thread, turn) = (asked.request.thread.clone(), asked.request.turn.clone());
@@ -607,9 +628,36 @@ impl Connection {
     }
 }
 
+/// What a request names beside the keys by which it is routed.
+#[derive(Default)]
+struct Named {
+    call: Option<ItemId>,
+    part: Option<Box<str>>,
+}
+
+impl Named {
+    /// What is missing, or is no text, is not named.
+    fn of(params: Option<&RawValue>) -> Self {
+        #[derive(Default, serde::Deserialize)]
+        #[serde(default, rename_all = "camelCase")]
+        struct Params {
+            call_id: Option<Json>,
+            approval_id: Option<Json>,
+            elicitation_id: Option<Json>,
+        }
+        let read = params.and_then(|params| serde_json::from_str::<Params>(params.get()).ok());
+        let Params { call_id, approval_id, elicitation_id } = read.unwrap_or_default();
+        let text = |json: Option<Json>| json.and_then(|json| json.decode::<Box<str>>().ok());
+        Self { call: text(call_id).map(|call| ItemId::from(&*call)), part: text(approval_id).or(text(elicitation_id)) }
+    }
+}
+
 impl Asks {
+    /// The latest who has something to say about a kind, unless that is no.
     fn listener_for(&self, kind: AskKind) -> Option<ListenerKey> {
-        self.listeners.iter().rev().find(|(_, listener)| listener.wants.kinds.contains(&kind)).map(|(key, _)| *key)
+        let mut latest_first = self.listeners.iter().rev().map(|(key, listener)| (*key, &listener.wants));
+        let decides = latest_first.find(|(_, wants)| wants.kinds.contains(&kind) || wants.refused.contains(&kind));
+        decides.filter(|(_, wants)| wants.kinds.contains(&kind)).map(|(key, _)| key)
     }
 
     fn reader_turn(&self, reader: SubscriptionKey) -> Option<TurnKey> {

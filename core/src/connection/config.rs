@@ -215,7 +215,7 @@ impl Default for Limits {
             max_queued_turns: 64,
             max_watched_threads: 16 * 1024,
             max_unclaimed_turns: 64,
-            max_asks: 256,
+            max_asks: 1024,
             max_known_children: 4096,
             max_diagnostics: 64,
             max_unsent_bytes: 64 * 1024 * 1024,

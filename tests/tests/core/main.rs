@@ -2,6 +2,7 @@
 
 #![allow(missing_docs, reason = "a test suite documents itself by the names of its tests")]
 
+mod asked_oddly;
 mod asks;
 mod backpressure;
 mod corners;
