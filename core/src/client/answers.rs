@@ -26,7 +26,7 @@ use crate::{
     },
 };
 use serde::Deserialize;
-use std::{collections::BTreeMap, ops::Deref, sync::Arc};
+use std::{collections::BTreeMap, fmt, ops::Deref, sync::Arc};
 
 /// What came of an answer.
 pub(crate) type Answered = Result<(), AnswerError>;
@@ -74,7 +74,8 @@ requests! {
     CommandApproval(CommandExecutionRequestApprovalParams)
     /// The server asks for the time of day (`currentTime/read`).
     CurrentTimeRequest(CurrentTimeReadParams)
-    /// An MCP server asks the user something, by a form or a page (`mcpServer/elicitation/request`).
+    /// An MCP server asks the user something, by a form or a page (`mcpServer/elicitation/request`). One of a mode that is not
+    /// known comes as an [`UnknownRequest`].
     Elicitation(McpServerElicitationRequestParams)
     /// May this command run? From servers older than any that is tested (`execCommandApproval`).
     ExecCommandApproval(ExecCommandApprovalParams)
@@ -335,6 +336,12 @@ impl UserInput {
 }
 
 impl Elicitation {
+    /// `None` also if it is of a mode that is not known, or not whole: nobody is to say yes to what cannot be shown.
+    pub(crate) fn understood(ask: &Ask) -> Option<Self> {
+        type Params = McpServerElicitationRequestParams;
+        Self::of(ask).filter(|asked| !matches!(*asked.params, Params::Unknown(_) | Params::Undecodable(_)))
+    }
+
     /// The MCP server that asks.
     #[must_use]
     pub fn server_name(&self) -> &str {
@@ -407,20 +414,24 @@ impl Elicitation {
 
 /// May the agent call this tool of an MCP server? It comes as an elicitation (`mcpServer/elicitation/request`) with
 /// `codex_approval_kind` in its `_meta`.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use = "a request that is dropped is refused"]
 pub struct McpToolApproval {
     elicitation: Elicitation,
     meta: Arc<McpToolMeta>,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
+impl fmt::Debug for McpToolApproval {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What the tool is said to do is somebody's text.
+        f.debug_struct("McpToolApproval").field("elicitation", &self.elicitation).finish_non_exhaustive()
+    }
+}
+
 struct McpToolMeta {
-    codex_approval_kind: String,
     persist: Json,
-    tool_description: Option<String>,
-    tool_params: Json,
+    description: Option<String>,
+    arguments: Json,
 }
 
 impl McpToolApproval {
@@ -428,11 +439,22 @@ impl McpToolApproval {
         #[derive(Deserialize)]
         struct Params {
             #[serde(rename = "_meta")]
-            meta: McpToolMeta,
+            meta: Meta,
+        }
+        // Nothing but the kind makes it what it is: odd words beside it do not make it a question of another sort.
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Meta {
+            codex_approval_kind: Json,
+            persist: Json,
+            tool_description: Json,
+            tool_params: Json,
         }
         let Params { meta } = protocol::decode(ask.asked().request.params_text()).ok()?;
-        let is_tool = meta.codex_approval_kind == "mcp_tool_call";
-        is_tool.then_some(Self { elicitation: Elicitation::of(ask)?, meta: Arc::new(meta) })
+        let Meta { codex_approval_kind, persist, tool_description, tool_params } = meta;
+        let is_tool = codex_approval_kind.decode::<String>().is_ok_and(|kind| kind == "mcp_tool_call");
+        let meta = McpToolMeta { persist, description: tool_description.decode().ok(), arguments: tool_params };
+        is_tool.then_some(Self { elicitation: Elicitation::understood(ask)?, meta: Arc::new(meta) })
     }
 
     /// The elicitation that it came as.
@@ -455,13 +477,13 @@ impl McpToolApproval {
     /// What the tool is said to do.
     #[must_use]
     pub fn description(&self) -> Option<&str> {
-        self.meta.tool_description.as_deref()
+        self.meta.description.as_deref()
     }
 
     /// The arguments that it would be called with.
     #[must_use]
     pub fn arguments(&self) -> &Json {
-        &self.meta.tool_params
+        &self.meta.arguments
     }
 
     /// How long the server can remember a yes: `session`, `always`.

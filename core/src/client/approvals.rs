@@ -194,8 +194,12 @@ fn words(line: &str) -> Option<Vec<String>> {
     }
 }
 
+/// Whether a word is a shell of the system. One of that name elsewhere may be the agent's own work, and do anything.
 fn is_shell(word: &str) -> bool {
-    matches!(word.rsplit('/').next(), Some("bash" | "dash" | "ksh" | "sh" | "zsh"))
+    const FOLDERS: [&str; 5] =
+        ["/bin", "/opt/homebrew/bin", "/run/current-system/sw/bin", "/usr/bin", "/usr/local/bin"];
+    let (folder, name) = word.rsplit_once('/').unwrap_or(("/bin", word));
+    FOLDERS.contains(&folder) && matches!(name, "bash" | "dash" | "ksh" | "sh" | "zsh")
 }
 
 /// The words of a line of shell that is nothing but words.
@@ -267,12 +271,16 @@ mod tests {
             "bash -lc 'cargo test' extra",
             "bash script.sh",
             "bash -lc 'rm *'",
+            "/usr/bin/zsh script.sh",
             "echo 'open",
             "bash",
             "",
         ] {
             assert_eq!(of(more), None, "{more}");
         }
+        // A program of that name is no shell, and what it makes of its words is not known.
+        assert_eq!(of("/workspace/bash -lc 'cargo test'").as_deref(), Some("/workspace/bash|-lc|cargo test"));
+        assert_eq!(of("./sh -c 'cargo test'").as_deref(), Some("./sh|-c|cargo test"));
         let odd = ["echo".to_owned(), "it's; $x".to_owned()];
         assert_eq!(words(&quoted(&odd)).expect("words"), odd);
     }

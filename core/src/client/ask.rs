@@ -220,7 +220,7 @@ impl AgentRequest {
             AskKind::CurrentTime => CurrentTimeRequest::of(&ask).map(Self::CurrentTime),
             AskKind::Elicitation => match McpToolApproval::of(&ask) {
                 Some(approval) => Some(Self::McpTool(approval)),
-                None => Elicitation::of(&ask).map(Self::Elicitation),
+                None => Elicitation::understood(&ask).map(Self::Elicitation),
             },
             AskKind::ExecCommand => ExecCommandApproval::of(&ask).map(Self::ExecCommand),
             AskKind::FileChange => FileChangeApproval::of(&ask).map(Self::FileChange),

@@ -51,6 +51,11 @@ mod on_threads {
             $handle.join().expect("the thread did not panic")
         };
     }
+    macro_rules! never {
+        () => {
+            std::thread::sleep(std::time::Duration::from_secs(3600))
+        };
+    }
     macro_rules! scenario {
         (fn $name:ident() $body:block) => {
             #[test]
@@ -117,6 +122,11 @@ mod on_tokio {
     macro_rules! join {
         ($handle:expr) => {
             $handle.await.expect("the task did not panic")
+        };
+    }
+    macro_rules! never {
+        () => {
+            std::future::pending::<()>().await
         };
     }
     macro_rules! scenario {
@@ -190,6 +200,11 @@ mod on_smol {
     macro_rules! join {
         ($handle:expr) => {
             $handle.await
+        };
+    }
+    macro_rules! never {
+        () => {
+            std::future::pending::<()>().await
         };
     }
     macro_rules! scenario {

@@ -16,6 +16,10 @@ mod accounts {
     use super::*;
     include!("scripted/accounts.rs");
 }
+mod policies {
+    use super::*;
+    include!("scripted/policies.rs");
+}
 mod record {
     use super::*;
     include!("scripted/record.rs");
