@@ -94,6 +94,35 @@ impl std::error::Error for LoginError {
     }
 }
 
+impl LoginError {
+    /// Takes a secret out of the texts of the server, which may have quoted what it was sent.
+    fn without(mut self, secret: &Secret) -> Self {
+        let clean_text = |text: &mut String| *text = secret.taken_out_of(text).unwrap_or(std::mem::take(text));
+        let clean_json = |json: &mut Json| {
+            if let Some(clean) = secret.taken_out_of(json.as_str()) {
+                *json = Json::parse(&clean).unwrap_or_default();
+            }
+        };
+        match &mut self {
+            Self::Call(CallError { fault: Fault::Rpc(error), .. }) => {
+                clean_text(&mut error.message);
+                error.data.iter_mut().for_each(clean_json);
+            }
+            Self::Call(CallError { fault: Fault::Decode { message, raw, .. }, .. }) => {
+                clean_text(message);
+                clean_json(raw);
+            }
+            Self::Failed(text) => {
+                if let Some(clean) = secret.taken_out_of(text) {
+                    *text = clean.into();
+                }
+            }
+            _ => {}
+        }
+        self
+    }
+}
+
 impl From<CallError> for LoginError {
     fn from(error: CallError) -> Self {
         Self::Call(error)
@@ -146,7 +175,14 @@ impl fmt::Display for AccountError {
     }
 }
 
-impl std::error::Error for AccountError {}
+impl std::error::Error for AccountError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Call(error) => std::error::Error::source(error),
+            Self::NeedsLogin(_) => None,
+        }
+    }
+}
 
 /// Whether the server refused for want of a login. It says so in English only.
 fn says_needs_login(error: &RpcError) -> bool {
@@ -220,7 +256,7 @@ impl Codex {
     pub async fn login_api_key(&self, key: impl Into<Secret>) -> Result<(), LoginError> {
         let key = key.into();
         let params = AccountLoginStart::ApiKey(ApiKeyLoginAccountParams::new(key.reveal()));
-        self.login_unnamed(params).await
+        self.login_unnamed(params).await.map_err(|error| error.without(&key))
     }
 
     /// Logs in with tokens that this program gets and renews itself (`account/login/start`). When the server needs a new one
@@ -235,7 +271,8 @@ impl Codex {
         let token = tokens.access_token.reveal();
         let mut params = ChatgptAuthTokensLoginAccountParams::new(tokens.account_id.clone(), token);
         params.chatgpt_plan_type = tokens.plan_type.clone();
-        self.login_unnamed(AccountLoginStart::ChatgptAuthTokens(params)).await
+        let outcome = self.login_unnamed(AccountLoginStart::ChatgptAuthTokens(params)).await;
+        outcome.map_err(|error| error.without(&tokens.access_token))
     }
 
     /// Begins a login by a browser (`account/login/start`): the user visits a page, and the server listens on a port of this

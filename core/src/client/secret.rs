@@ -18,6 +18,12 @@ impl Secret {
     pub fn reveal(&self) -> &str {
         &self.0
     }
+
+    /// A text of somebody who may have quoted it, without it. `None`: it is not quoted there.
+    pub(crate) fn taken_out_of(&self, text: &str) -> Option<String> {
+        let is_quoted = !self.0.is_empty() && text.contains(&*self.0);
+        is_quoted.then(|| text.replace(&*self.0, "[secret]"))
+    }
 }
 
 impl fmt::Debug for Secret {

@@ -49,6 +49,81 @@ scenario! {
 }
 
 scenario! {
+    fn au_04_a_second_login_cancels_the_first_and_each_wait_ends_as_its_own() {
+        let begun = |id: &str| json!({"type": "chatgpt", "loginId": id, "authUrl": "https://x.invalid"});
+        let ended = |id: &str, error: Option<&str>| json!({"loginId": id, "success": error.is_none(), "error": error});
+        let replaced = ended("A", Some("Login server error: Login was not completed"));
+        // The server says so before it answers, after, or after the second has ended.
+        for way in 0..3 {
+            let mut second = Rule::on("account/login/start");
+            second = match way {
+                0 => second.notify("account/login/completed", replaced.clone()).reply(begun("B")),
+                _ => second.reply(begun("B")),
+            };
+            second = match way {
+                1 => second.notify("account/login/completed", replaced.clone()),
+                _ => second,
+            };
+            second = second.notify("account/login/completed", ended("B", None));
+            if way == 2 {
+                second = second.notify("account/login/completed", replaced.clone());
+            }
+            let first = Rule::on("account/login/start").nth(1).reply(begun("A"));
+            let server = scripted(&Script::new().rule(first).rule(second));
+            let codex = wait!(rt::spawn(&server.command())).expect("connects");
+            let first = wait!(codex.login_browser()).expect("begun");
+            let waiting = go!([first] wait!(first.wait()));
+            let second = wait!(codex.login_browser()).expect("begun");
+            assert_eq!((first.login_id(), second.login_id()), ("A", "B"));
+            wait!(second.wait()).expect("done");
+            assert!(matches!(join!(waiting), Err(rt::LoginError::Cancelled)), "{way}");
+            wait!(codex.close());
+        }
+    }
+}
+
+scenario! {
+    fn au_01_a_key_that_the_server_quotes_is_in_no_error() {
+        let secret = "sk-very-secret";
+        let quote = format!("Incorrect API key provided: {secret}.");
+        let start = || Rule::on("account/login/start");
+        let script = Script::new()
+            .rule(start().nth(1).reply_error_data(-32600, quote.clone(), json!({"key": secret, "more": [secret]})))
+            .rule(start().nth(2).reply(json!({"type": "apiKey"})).notify(
+                "account/login/completed",
+                json!({"loginId": null, "success": false, "error": quote}),
+            ))
+            .rule(start().nth(3).reply(json!([secret])))
+            .rule(start().reply_error(-32600, quote.clone()));
+        let server = scripted(&script);
+        let codex = wait!(rt::spawn(&server.command())).expect("connects");
+        for time in 0..4 {
+            let outcome = match time {
+                3 => wait!(codex.login_tokens(rt::Tokens::new("acc", secret))),
+                _ => wait!(codex.login_api_key(secret)),
+            };
+            let error = outcome.expect_err("refused");
+            let mut shown = format!("{error} {error:?}");
+            let mut source = std::error::Error::source(&error);
+            while let Some(cause) = source {
+                shown.push_str(&format!("{cause} {cause:?}"));
+                source = cause.source();
+            }
+            if let rt::LoginError::Call(call) = &error {
+                shown.push_str(&match &call.fault {
+                    rt::Fault::Rpc(error) => format!("{} {:?}", error.message, error.data.as_ref().map(|data| data.as_str().to_owned())),
+                    rt::Fault::Decode { raw, .. } => raw.as_str().to_owned(),
+                    _ => String::new(),
+                });
+            }
+            assert!(!shown.contains("very-secret"), "{time}: {shown}");
+            assert_eq!(shown.contains("Incorrect API key"), time != 2, "the rest is said: {shown}");
+        }
+        wait!(codex.close());
+    }
+}
+
+scenario! {
     fn a_login_ends_at_its_deadline_and_with_the_server() {
         let script = Script::new()
             .rule(Rule::on("account/login/start").reply(json!({"type": "chatgpt", "loginId": "$new_id", "authUrl": "https://x.invalid"})));
