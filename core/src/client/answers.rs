@@ -603,7 +603,8 @@ impl TokenRefresh {
         self.answer_raw(&response)
     }
 
-    /// Says that there is no new token. The turn fails, as one that is not authorized.
+    /// Says that there is no new token. The turn fails, and the server's text says that for want of one; its kind may be
+    /// no more than "other".
     ///
     /// # Errors
     /// As for [`answer`](Self::answer).

@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex};
 use turnwire_testkit::model::{ExecCommand, Reply};
 
 const CREATE: &str = "*** Begin Patch\n*** Add File: made.txt\n+made\n*** End Patch\n";
+/// An image of one pixel.
+const PIXEL: &str = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC";
 const CHANGE: &str = "*** Begin Patch\n*** Update File: made.txt\n@@\n-made\n+made again\n*** End Patch\n";
 
 scenario! {
@@ -189,7 +191,7 @@ scenario! {
             let arguments: rt::ToolArguments = arguments;
             let id: Value = arguments.decode()?;
             match id["id"].as_str() {
-                Some("T-1") => Ok(rt::ToolOutput::new().text("open since May").image("data:image/png;base64,iVBORw0KGgo=")),
+                Some("T-1") => Ok(rt::ToolOutput::new().text("open since May").image(PIXEL)),
                 _ => Err(rt::ToolFailure::new("no such ticket")),
             }
         }));
@@ -216,7 +218,58 @@ scenario! {
             assert!(last.tools().contains(&"lookup_ticket"));
             let outputs = last.tool_outputs();
             assert!(outputs.iter().any(|(_, text)| text.contains(expected)), "{outputs:?}");
+            assert!(last.body().to_string().contains(PIXEL), "the image reaches the model");
         }
         wait!(codex.close());
+    }
+}
+
+scenario! {
+    fn sr_13_sr_14_sr_17_a_held_request_is_replayed_settled_and_lost_on_the_real_server() {
+        let Some(server) = real_server("sr_13_a_held_request_is_replayed") else { return };
+        let codex = wait!(rt::spawn(&server.command())).expect("the server starts");
+        let (keep, kept) = std::sync::mpsc::channel::<rt::CommandApproval>();
+        let keep = Arc::new(Mutex::new(keep));
+        let _serving = serve!(codex, rt::Handlers::new().command(handler!([keep] |request| {
+            let _ = keep.lock().unwrap().send(request);
+        })));
+        let next = || kept.recv_timeout(crate::support::PATIENCE).expect("asked");
+        for way in ["accepted", "interrupted", "lost"] {
+            let target = server.home.work().join(way);
+            let command = format!("echo x >> {}", target.display());
+            server.model.push(Reply::new().exec(ExecCommand::new(command).escalated("May I?")));
+            server.model.set_default(Reply::text("Done."));
+            let thread = wait!(codex.thread_start(server.thread_start())).expect("a thread");
+            let turn = wait!(thread.turn("Write it.")).expect("a turn");
+            let request = next();
+            assert_eq!((request.thread_id(), request.turn_id()), (Some(thread.id()), turn.id().as_ref()));
+            assert!(request.item_id().is_some() && !target.exists(), "it waits");
+            match way {
+                "accepted" => {
+                    wait!(codex.thread_resume(rt::protocol::ThreadResume::new(thread.id().clone()))).expect("resumed");
+                    wait!(codex.models()).expect("answered");
+                    assert_eq!(codex.counters().replayed, 1, "the server sent it again");
+                    assert!(kept.try_recv().is_err(), "it is not shown twice");
+                    request.accept().expect("open");
+                    wait!(turn.result()).expect("completed");
+                    // Once: it is appended to.
+                    assert_eq!(std::fs::read_to_string(&target).expect("written"), "x\n");
+                    assert!(matches!(request.accept(), Err(rt::AnswerError::AlreadyAnswered)));
+                }
+                "interrupted" => {
+                    wait!(turn.interrupt()).expect("taken");
+                    assert_eq!(wait!(turn.result()).expect("ended").status, rt::State::Interrupted);
+                    assert!(crate::support::eventually(|| !request.is_open()));
+                    assert!(matches!(request.accept(), Err(rt::AnswerError::Closed(_))));
+                    assert!(!target.exists());
+                }
+                _ => {
+                    wait!(codex.close());
+                    let late = request.accept().expect_err("the server is gone");
+                    assert!(late.is_closed(), "{late}");
+                    assert!(!target.exists());
+                }
+            }
+        }
     }
 }
