@@ -14,7 +14,7 @@ use turnwire_testkit::{
     scripted::{Script, TurnPlan},
     stand_in::{self, Server},
 };
-use turnwire_tokio::{Approval, Approvals, Event, Handlers, TurnRequest, protocol::ThreadStart, spawn};
+use turnwire_tokio::{Approval, Approvals, AskEnd, Event, Handlers, TurnRequest, protocol::ThreadStart, spawn};
 
 /// What may run: these words, whatever comes after them.
 const COMMANDS: [&[&str]; 3] = [&["cargo", "test"], &["cargo", "fmt", "--check"], &["git", "status"]];
@@ -52,14 +52,22 @@ async fn headless(server: &Server) -> Result<(), Box<dyn Error>> {
     let codex = spawn(server.command()).await?;
     // Served beside everything else, as long as the task runs.
     let serving = tokio::spawn(codex.serve(Handlers::new().approvals(Approvals::accept_for(is_allowed))));
-    let mut declined = Vec::new();
+    let (mut accepted, mut declined) = (0, 0);
     for task in ["Run the tests, and say whether they pass.", "Then clean up."] {
         let thread = codex.thread_start(ThreadStart::new()).await?;
         let turn = thread.turn(TurnRequest::new(task).deadline(PATIENCE)).await?;
         while let Some(event) = turn.next().await {
-            if let Event::AskEnded(asked, end) = event {
-                say(&format!("{}: {end:?}", asked.request.method));
-                declined.push(end);
+            match event {
+                Event::AskEnded(asked, AskEnd::Answered(word)) => {
+                    say(&format!("{}: {word}", asked.request.method));
+                    *(if &*word == "accept" { &mut accepted } else { &mut declined }) += 1;
+                }
+                // What the list says nothing of: questions, permissions, tools.
+                Event::Refused(refused) => {
+                    say(&format!("{}: refused", refused.notification.method));
+                    declined += 1;
+                }
+                _ => {}
             }
         }
         let result = turn.result().await?;
@@ -68,7 +76,9 @@ async fn headless(server: &Server) -> Result<(), Box<dyn Error>> {
     serving.abort();
     codex.close().await;
     if !server.is_real() {
-        assert_eq!(declined.len(), 2);
+        assert_eq!((accepted, declined), (1, 1));
+    } else if declined > 0 {
+        return Err(format!("{declined} requests were declined").into());
     }
     Ok(())
 }

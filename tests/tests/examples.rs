@@ -11,7 +11,7 @@ use std::{
     fs,
     io::{Read, Write},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStdin, Command, Stdio},
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU32, Ordering},
@@ -108,6 +108,42 @@ fn the_chat_answers_what_is_typed_and_refuses_where_nobody_is_left_to_say_yes() 
     let end = Ask::new(&program("chat")).stdin("run the test\n").run();
     assert_eq!(end.code, Some(0), "{end:?}");
     assert!(end.stderr.contains("(declined)") && !end.stderr.contains("all of them passed"), "{end:?}");
+}
+
+/// What is typed into a chat, and what it shows: a command that is asked for, a steer, and Ctrl-C once and twice.
+#[test]
+fn the_chat_asks_steers_and_is_interrupted_on_the_fake() {
+    let mut running = Ask::new(&program("chat")).typed().start();
+    running.type_line("run the test");
+    running.wait_for_stderr("may this run?\n  May I run this outside the sandbox?\n  $ /bin/bash -lc 'cargo test'");
+    running.type_line("maybe");
+    running.type_line("Yes");
+    running.wait_for_stdout("It works.");
+    running.type_line("make a note");
+    running.wait_for_stderr("may these files be changed?\n--- /workspace/NOTES.md\n  A note.\n");
+    running.type_line("n");
+    running.wait_for_stderr("(declined)");
+    running.wait_for_stdout("Noted.");
+    running.type_line("wait for me");
+    running.wait_for_stdout("I wait until you say something.");
+    running.type_line("go on");
+    running.wait_for_stdout("You also said: go on");
+    running.type_line("wait for nobody");
+    running.wait_for_stdout("You also said: go on\nI wait until you say something.");
+    running.signal();
+    running.wait_for_stderr("(Interrupted)");
+    running.signal();
+    let end = running.end();
+    assert_eq!(end.code, Some(0), "{end:?}");
+    assert!(end.stderr.contains("(interrupting; once more to leave)"), "{end:?}");
+}
+
+#[test]
+fn the_chat_shows_what_would_move_the_cursor_as_text() {
+    let mut running = Ask::new(&program("chat")).typed().start();
+    running.type_line("say \u{1b}[2Kthis\rthat \u{202e}siht");
+    running.wait_for_stdout("You said: say \u{fffd}[2Kthis\u{fffd}that \u{fffd}siht");
+    assert_eq!(running.end().code, Some(0));
 }
 
 fn without_codex_it_runs_on_the_fake_and_says_so_first(program: &Path) {
@@ -411,6 +447,7 @@ struct Ask {
     command: Command,
     mark: String,
     stdin: &'static str,
+    is_typed: bool,
     folder: Folder,
 }
 
@@ -422,7 +459,7 @@ impl Ask {
         fs::create_dir(&empty).expect("a folder");
         let mut command = Command::new(program);
         command.env_clear().env("PATH", empty).env(MARK, &mark);
-        Self { command, mark, stdin: "", folder }
+        Self { command, mark, stdin: "", is_typed: false, folder }
     }
 
     fn args<const N: usize>(self, args: [&str; N]) -> Self {
@@ -449,6 +486,12 @@ impl Ask {
         self
     }
 
+    /// Leaves the input open, for [`Running::type_line`].
+    fn typed(mut self) -> Self {
+        self.is_typed = true;
+        self
+    }
+
     /// Asks the question of a scripted server.
     fn plays(self, script: &Script) -> Self {
         let path = self.folder.0.join("script.json");
@@ -462,10 +505,10 @@ impl Ask {
         let mut stdin = child.stdin.take().expect("a pipe");
         // A program that does not read it may be gone by now.
         let _ = stdin.write_all(self.stdin.as_bytes());
-        drop(stdin);
+        let stdin = self.is_typed.then_some(stdin);
         let stdout = Heard::listen(child.stdout.take().expect("a pipe"));
         let stderr = Heard::listen(child.stderr.take().expect("a pipe"));
-        Running { child, mark: self.mark, stdout, stderr, _folder: self.folder }
+        Running { child, stdin, mark: self.mark, stdout, stderr, _folder: self.folder }
     }
 
     fn run(self) -> End {
@@ -502,6 +545,7 @@ impl Heard {
 /// A program that runs.
 struct Running {
     child: Child,
+    stdin: Option<ChildStdin>,
     mark: String,
     stdout: Heard,
     stderr: Heard,
@@ -509,6 +553,11 @@ struct Running {
 }
 
 impl Running {
+    fn type_line(&mut self, line: &str) {
+        let stdin = self.stdin.as_mut().expect("the input is open");
+        stdin.write_all(format!("{line}\n").as_bytes()).expect("the program reads");
+    }
+
     fn stderr(&self) -> String {
         self.stderr.text()
     }
@@ -547,6 +596,7 @@ impl Running {
 
     /// Waits for the end, and sees that nothing is left.
     fn end(mut self) -> End {
+        drop(self.stdin.take());
         let is_over = eventually(|| matches!(self.child.try_wait(), Ok(Some(_))));
         assert!(is_over, "it hangs: {}{}", self.stdout.text(), self.stderr());
         let left = self.processes();

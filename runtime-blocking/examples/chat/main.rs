@@ -2,9 +2,9 @@
 //!
 //!     cargo run -p turnwire-blocking --example chat [-- --real [CODEX]]
 //!
-//! What you type starts a turn. What you type while it runs steers it. Where the agent asks whether it may run a command or
-//! change a file, `y` says yes, `a` says yes and do not ask again for the same, `n` no, and `s` no and stop. Ctrl-C
-//! interrupts the turn, and between turns ends the program, as the end of the input does.
+//! What you type starts a turn. What you type while it runs steers it. Where the agent asks whether it may run a command,
+//! change a file, call a tool or have more permissions, `y` says yes, `a` yes and always for the same, `n` no, and `s` no
+//! and stop. Ctrl-C interrupts the turn; a second one, or one between turns, ends the program, as the end of the input does.
 //!
 //! Everything that happens, keys included, comes in by one channel, and [`Chat`] decides what follows. What waits does so
 //! on a thread of its own, so that the chat never does.
@@ -21,8 +21,8 @@ use std::{
     thread,
 };
 use turnwire_blocking::{
-    AgentRequest, CallError, Codex, Event, InterruptOutcome, SteerError, Thread, Turn, TurnError, TurnId, TurnRequest,
-    TurnResult, UserInput, protocol::ThreadStart, spawn,
+    AgentRequest, CallError, Codex, Event, InterruptOutcome, Json, SteerError, Thread, Turn, TurnError, TurnId,
+    TurnRequest, TurnResult, UserInput, protocol::ThreadStart, spawn,
 };
 use turnwire_testkit::{
     scripted::{Script, TurnPlan},
@@ -67,6 +67,8 @@ struct Chat {
     answers: BTreeMap<String, [String; 1]>,
     tell: Sender<Happening>,
     happenings: mpsc::Receiver<Happening>,
+    /// Whether the turn was interrupted already.
+    is_interrupted: bool,
     is_ending: bool,
 }
 
@@ -85,8 +87,17 @@ impl Chat {
             }
             let _ = typed.send(Happening::EndOfInput);
         });
-        let (asked, answers) = (VecDeque::new(), BTreeMap::new());
-        Ok(Self { thread, screen: Screen::new(), turn: None, asked, answers, tell, happenings, is_ending: false })
+        Ok(Self {
+            thread,
+            screen: Screen::new(),
+            turn: None,
+            asked: VecDeque::new(),
+            answers: BTreeMap::new(),
+            tell,
+            happenings,
+            is_interrupted: false,
+            is_ending: false,
+        })
     }
 
     fn run(mut self) -> Result<(), Box<dyn Error>> {
@@ -94,17 +105,27 @@ impl Chat {
         while let Ok(happening) = self.happenings.recv() {
             match happening {
                 Happening::CtrlC => match &self.turn {
-                    Some(turn) => self.wait_for(turn, |turn| Happening::Interrupted(turn.interrupt())),
-                    None => return Ok(()),
+                    Some(turn) if !self.is_interrupted => {
+                        self.wait_for(turn, |turn| Happening::Interrupted(turn.interrupt()));
+                        self.is_interrupted = true;
+                        self.screen.say("(interrupting; once more to leave)");
+                    }
+                    _ => {
+                        self.screen.end_asking();
+                        return Ok(());
+                    }
                 },
                 Happening::EndOfInput => self.is_ending = true,
                 Happening::Event(event) => self.show(*event),
                 Happening::Interrupted(Err(error)) => self.screen.say(&format!("it was not interrupted: {error}")),
                 Happening::Interrupted(Ok(_)) => {}
-                Happening::Line(line) => self.line(line.trim())?,
+                Happening::Line(line) => {
+                    self.screen.typed();
+                    self.line(line.trim())?;
+                }
                 Happening::Over(result) => self.over(*result),
                 Happening::Steered(Err(error)) => self.screen.say(&format!("that did not reach the turn: {error}")),
-                Happening::Steered(Ok(_)) => {}
+                Happening::Steered(Ok(_)) => self.screen.say("(the agent has it)"),
             }
             if self.is_ending {
                 // Nobody is left to answer.
@@ -133,7 +154,16 @@ impl Chat {
             self.wait_for(turn, move |turn| Happening::Steered(turn.steer(line)));
         } else {
             // The requests of this turn come with its events, to be answered here.
-            let turn = self.thread.turn(TurnRequest::new(line).asks_in_stream())?;
+            let turn = match self.thread.turn(TurnRequest::new(line).asks_in_stream()) {
+                Ok(turn) => turn,
+                Err(error) if error.is_closed() => return Err(error),
+                // Nothing runs; the user may try again.
+                Err(error) => {
+                    self.screen.say(&format!("({error})"));
+                    self.screen.prompt();
+                    return Ok(());
+                }
+            };
             let (events, tell) = (turn.clone(), self.tell.clone());
             thread::spawn(move || {
                 for event in events.events() {
@@ -141,7 +171,7 @@ impl Chat {
                 }
                 let _ = tell.send(Happening::Over(Box::new(events.result())));
             });
-            self.turn = Some(turn);
+            (self.turn, self.is_interrupted) = (Some(turn), false);
         }
         Ok(())
     }
@@ -175,6 +205,7 @@ impl Chat {
 
     fn over(&mut self, result: Result<TurnResult, TurnError>) {
         self.turn = None;
+        self.is_interrupted = false;
         self.asked.clear();
         self.answers.clear();
         self.screen.finish(result);
@@ -193,12 +224,25 @@ impl Chat {
                 AgentRequest::Command(approval) => {
                     let command = approval.command().unwrap_or("(a command that is not shown)");
                     let reason = approval.reason().map_or(String::new(), |reason| format!("\n  {reason}"));
-                    format!("may this run?{reason}\n  $ {command}\n[y]es, [a]lways, [n]o, [s]top")
+                    let folder = approval.cwd().map_or(String::new(), |cwd| format!("\n  in {cwd}"));
+                    format!("may this run?{reason}\n  $ {command}{folder}\n{CHOICES}")
                 }
                 AgentRequest::FileChange(approval) => {
                     let changes = approval.changes().unwrap_or_default();
                     let changes: String = changes.iter().map(screen::diff).collect();
-                    format!("may these files be changed?\n{changes}[y]es, [a]lways, [n]o, [s]top")
+                    let reason = approval.reason().map_or(String::new(), |reason| format!("\n  {reason}"));
+                    let root = approval.params().grant_root.as_deref();
+                    let root = root.map_or(String::new(), |root| format!("\n  and all below {root} from now on"));
+                    format!("may these files be changed?{reason}{root}\n{changes}{CHOICES}")
+                }
+                AgentRequest::McpTool(approval) => {
+                    let arguments = approval.arguments().as_str();
+                    format!("{}\n  {} {arguments}\n{CHOICES}", approval.message(), approval.server_name())
+                }
+                AgentRequest::Permissions(approval) => {
+                    let wanted = Json::encode(&approval.params().permissions).unwrap_or_default();
+                    let reason = approval.params().reason.as_deref().unwrap_or_default();
+                    format!("may it have more permissions?\n  {reason}\n  {}\n[y]es, [a]lways, [n]o", wanted.as_str())
                 }
                 AgentRequest::UserInput(asked) => match next_question(asked, &self.answers) {
                     Some((_, question)) => question,
@@ -216,16 +260,31 @@ impl Chat {
 
     /// Takes an answer to a request. Says whether the request is done with; if not, it is put again.
     fn answer(&mut self, request: &AgentRequest, line: &str) -> bool {
-        let outcome = match (request, line) {
-            (AgentRequest::Command(approval), "y") => approval.accept(),
-            (AgentRequest::Command(approval), "a") => approval.accept_for_session(),
-            (AgentRequest::Command(approval), "n") => approval.decline(),
-            (AgentRequest::Command(approval), "s") => approval.cancel(),
-            (AgentRequest::FileChange(approval), "y") => approval.accept(),
-            (AgentRequest::FileChange(approval), "a") => approval.accept_for_session(),
-            (AgentRequest::FileChange(approval), "n") => approval.decline(),
-            (AgentRequest::FileChange(approval), "s") => approval.cancel(),
-            (AgentRequest::UserInput(asked), line) => {
+        // A word or its first letter. Nothing else is a yes.
+        let choice = match &*line.to_lowercase() {
+            "y" | "yes" => 'y',
+            "a" | "always" => 'a',
+            "n" | "no" => 'n',
+            "s" | "stop" => 's',
+            _ => '?',
+        };
+        let outcome = match (request, choice) {
+            (AgentRequest::Command(approval), 'y') => approval.accept(),
+            (AgentRequest::Command(approval), 'a') => approval.accept_for_session(),
+            (AgentRequest::Command(approval), 'n') => approval.decline(),
+            (AgentRequest::Command(approval), 's') => approval.cancel(),
+            (AgentRequest::FileChange(approval), 'y') => approval.accept(),
+            (AgentRequest::FileChange(approval), 'a') => approval.accept_for_session(),
+            (AgentRequest::FileChange(approval), 'n') => approval.decline(),
+            (AgentRequest::FileChange(approval), 's') => approval.cancel(),
+            (AgentRequest::McpTool(approval), 'y') => approval.accept(),
+            (AgentRequest::McpTool(approval), 'a') => approval.accept_for_session(),
+            (AgentRequest::McpTool(approval), 'n') => approval.decline(),
+            (AgentRequest::McpTool(approval), 's') => approval.cancel(),
+            (AgentRequest::Permissions(approval), 'y') => approval.accept(),
+            (AgentRequest::Permissions(approval), 'a') => approval.accept_for_session(),
+            (AgentRequest::Permissions(approval), 'n') => approval.decline(),
+            (AgentRequest::UserInput(asked), _) => {
                 if let Some((id, _)) = next_question(asked, &self.answers) {
                     self.answers.insert(id, [line.to_owned()]);
                 }
@@ -242,6 +301,9 @@ impl Chat {
         true
     }
 }
+
+/// What may be said to most questions. Always: until the thread is closed.
+const CHOICES: &str = "[y]es, [a]lways, [n]o, [s]top";
 
 /// The first question that has no answer yet: its id, and how it is put.
 fn next_question(asked: &UserInput, answers: &BTreeMap<String, [String; 1]>) -> Option<(String, String)> {

@@ -9,27 +9,37 @@ use turnwire_blocking::{
 pub(crate) struct Screen {
     /// The message that is being written.
     message: Option<ItemId>,
+    /// Whether the line is one on which the user is to write.
+    is_asking: bool,
 }
 
 impl Screen {
     pub(crate) fn new() -> Self {
-        Self { message: None }
+        Self { message: None, is_asking: false }
     }
 
     pub(crate) fn prompt(&mut self) {
+        self.is_asking = true;
         let _ = write!(io::stderr(), "> ").and_then(|()| io::stderr().flush());
+    }
+
+    /// The user has written a line, and its end with it.
+    pub(crate) fn typed(&mut self) {
+        self.is_asking = false;
     }
 
     /// A question to the user, and a place for the answer.
     pub(crate) fn ask(&mut self, question: &str) {
         self.say(question);
+        self.is_asking = true;
         let _ = write!(io::stderr(), "? ").and_then(|()| io::stderr().flush());
     }
 
     /// A line for the user. If nobody reads it, that is no failure of the program.
     pub(crate) fn say(&mut self, line: &str) {
         self.end_message();
-        let _ = writeln!(io::stderr(), "{line}");
+        self.end_asking();
+        let _ = writeln!(io::stderr(), "{}", plain(line));
     }
 
     pub(crate) fn show(&mut self, event: &Event) {
@@ -38,9 +48,10 @@ impl Screen {
                 let item = &delta.origin.item;
                 if self.message.as_ref() != Some(item) {
                     self.end_message();
+                    self.end_asking();
                     self.message = Some(item.clone());
                 }
-                let _ = write!(io::stdout(), "{}", delta.text).and_then(|()| io::stdout().flush());
+                let _ = write!(io::stdout(), "{}", plain(&delta.text)).and_then(|()| io::stdout().flush());
             }
             Event::ItemStarted(started) => {
                 if let ThreadItem::CommandExecution(command) = &started.item {
@@ -59,7 +70,7 @@ impl Screen {
                 // Its pieces are shown already, unless there were none.
                 ThreadItem::AgentMessage(message) if self.message.as_ref() != Some(&message.id) => {
                     self.end_message();
-                    let _ = writeln!(io::stdout(), "{}", message.text);
+                    let _ = writeln!(io::stdout(), "{}", plain(&message.text));
                 }
                 ThreadItem::AgentMessage(_) => self.end_message(),
                 _ => {}
@@ -80,11 +91,31 @@ impl Screen {
         }
     }
 
+    /// What follows stands on a line of its own.
+    pub(crate) fn end_asking(&mut self) {
+        if std::mem::take(&mut self.is_asking) {
+            let _ = writeln!(io::stderr());
+        }
+    }
+
     fn end_message(&mut self) {
         if self.message.take().is_some() {
             let _ = writeln!(io::stdout());
         }
     }
+}
+
+/// A text that the terminal takes as text. A command, a file or an answer may hold what would move the cursor or change
+/// colours, and so show the user something else than what he says yes to.
+fn plain(text: &str) -> String {
+    let shown = |character: char| match character {
+        '\n' | '\t' => character,
+        // These reorder what stands beside them.
+        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
+        _ if character.is_control() => '\u{fffd}',
+        _ => character,
+    };
+    text.replace("\r\n", "\n").chars().map(shown).collect()
 }
 
 /// A change as the agent shows it: the new text of a new file, a unified diff of another.
