@@ -78,6 +78,9 @@ struct Entry {
     known: KnownSettings,
     /// Set while the server may have something else in force than the thread's own.
     over: Option<Override>,
+    /// The last override that was taken back, until the server says what is in force since. What it says of this one till
+    /// then is late.
+    taken_back: Option<Box<Override>>,
     used: u64,
 }
 
@@ -97,8 +100,19 @@ struct Override {
     restore: Option<RequestKey>,
     /// Whether a diagnostic has said that it is not taken back.
     is_told: bool,
+    /// Whether the server said that it is in force after it was taken back.
+    has_come_back: bool,
     /// A start that carries the thread's own sandbox.
     carrier: Option<TurnKey>,
+}
+
+impl Entry {
+    /// The thread's own sandbox is in force again.
+    fn take_back(&mut self) {
+        if let Some(over) = self.over.take() {
+            self.taken_back = Some(Box::new(over));
+        }
+    }
 }
 
 impl Override {
@@ -240,6 +254,7 @@ impl Connection {
                 was_overridden: true,
                 restore: None,
                 is_told: false,
+                has_come_back: false,
                 carrier: None,
             });
         }
@@ -343,6 +358,26 @@ impl Connection {
             Some(over) if over.says(&policy, profile.as_deref()) => over.is_echoed = true,
             // Another setting changed before ours was in force; or ours is being taken back.
             Some(_) if is_own => {}
+            // What was said before the thread's own was in force again comes late. If it should be somebody else's change, it
+            // is better undone than kept; but once, because a server may say the same for ever.
+            None if !is_own && entry.taken_back.as_ref().is_some_and(|over| over.says(&policy, profile.as_deref())) => {
+                let again = entry.taken_back.take().map(|over| Override {
+                    is_echoed: true,
+                    was_overridden: false,
+                    restore: None,
+                    is_told: over.has_come_back,
+                    has_come_back: true,
+                    carrier: None,
+                    ..*over
+                });
+                let is_told = again.as_ref().is_some_and(|over| over.is_told);
+                entry.over = again;
+                if is_told {
+                    self.diagnose_unrestored(&thread);
+                } else {
+                    self.settings.want_restore(&thread);
+                }
+            }
             Some(over) if !over.is_echoed && over.restore.is_none() => {
                 if entry.known.sandbox.as_ref().is_some_and(|own| is_at_most(&policy, own)) {
                     // Somebody else's change, and ours is still to come.
@@ -372,6 +407,7 @@ impl Connection {
         entry.known.sandbox = Some(policy);
         entry.known.permission_profile = profile;
         entry.over = None;
+        entry.taken_back = None;
     }
 }
 
@@ -440,6 +476,7 @@ impl Connection {
                     was_overridden,
                     restore: None,
                     is_told: false,
+                    has_come_back: false,
                     carrier: None,
                 });
             }
@@ -450,7 +487,7 @@ impl Connection {
     pub(super) fn sandbox_accepted(&mut self, thread: &ThreadId, key: TurnKey) {
         let Some(entry) = self.settings.threads.get_mut(thread) else { return };
         if entry.over.as_ref().is_some_and(|over| over.carrier == Some(key)) {
-            entry.over = None;
+            entry.take_back();
         }
     }
 
@@ -520,7 +557,7 @@ impl Connection {
         let Some(entry) = self.settings.threads.get_mut(&thread) else { return };
         let Some(over) = entry.over.as_mut().filter(|over| over.restore == Some(key)) else { return };
         if outcome.is_ok() {
-            entry.over = None;
+            entry.take_back();
         } else {
             over.restore = None;
             over.is_told = true;

@@ -472,3 +472,45 @@ fn sb_02_what_is_remembered_of_threads_is_bounded_and_what_is_to_be_restored_sta
     lab.end("u1");
     assert_eq!(lab.sent_one()["params"]["sandboxPolicy"], workspace());
 }
+
+#[test]
+fn sb_02_what_was_said_of_a_turns_sandbox_and_comes_late_does_not_make_it_the_threads_own() {
+    for (own, sandbox, told) in [
+        (read_only(), Sandbox::full_access().allow_relaxing(), full()),
+        (workspace(), Sandbox::read_only().network(false), read_only()),
+    ] {
+        let mut lab = Lab::with_thread(&own);
+        let (_, line) = lab.begin(Some(sandbox)).expect("allowed");
+        lab.run_to_its_end(&line, "u1");
+        let id = lab.sent_one()["id"].clone();
+        lab.say(json!({"id": id, "result": {}}));
+        assert_eq!(lab.known(), (Some(policy(&own)), false));
+        lab.settings_updated(&told);
+        assert_eq!(lab.known().0, Some(policy(&own)), "the thread's own stays its own");
+        let again = lab.sent_one();
+        assert_eq!(again["params"], json!({"threadId": "t", "sandboxPolicy": own}), "and is in force, whoever said so");
+        let refused = lab.connection.start_turn(lab.now, &TurnStart::new("t", ["Go."]), &{
+            let mut options = TurnOptions::default();
+            options.sandbox = Some(Sandbox::full_access());
+            options
+        });
+        assert!(matches!(refused, Err(TurnError::Relaxes(_))));
+        lab.say(json!({"id": again["id"], "result": {}}));
+        lab.settings_updated(&told);
+        assert_eq!(lab.sent(), [] as [Value; 0], "once: a server may say the same for ever");
+        assert_eq!((lab.known(), lab.unrestored()), ((Some(policy(&own)), true), vec!["t".to_owned()]));
+        let (_, line) = lab.begin(None).expect("a turn");
+        assert_eq!(line["params"]["sandboxPolicy"], own, "and every start carries it");
+    }
+    // What the server says after the thread's own is in force again is somebody's change.
+    let mut lab = Lab::with_thread(&workspace());
+    let (_, line) = lab.begin(Some(Sandbox::read_only().network(false))).expect("tighter");
+    lab.settings_updated(&read_only());
+    lab.run_to_its_end(&line, "u1");
+    let id = lab.sent_one()["id"].clone();
+    lab.say(json!({"id": id, "result": {}}));
+    lab.settings_updated(&workspace());
+    lab.settings_updated(&read_only());
+    assert_eq!(lab.known(), (Some(policy(&read_only())), false));
+    assert_eq!(lab.sent(), [] as [Value; 0]);
+}
