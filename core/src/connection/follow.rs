@@ -3,7 +3,8 @@
 //! A compaction is not named by the answer to its request. Its turn is the one that starts on the thread after the request
 //! was sent and compacts, as its items say; the late events of a turn before it name that turn and are passed over. A review
 //! is named by the answer, which may also name a thread of its own. A turn that runs when a thread is resumed is taken over
-//! in the moment in which the answer is read, so that no event of it is missed.
+//! in the moment in which the answer is read, and is given what came before that and is not in the answer, so that no event of
+//! it is missed.
 
 use super::{Connection, Event, Lane, Prepared, Purpose, RequestKey, Scope, TurnOptions, turns::TurnTimer};
 use crate::{
@@ -28,11 +29,11 @@ pub(super) enum After {
     Unsubscribe(ThreadId),
 }
 
-/// What came for threads that nobody here has to do with, while the start of a review on a thread of its own is not
-/// answered.
+/// What came for turns that are nobody's, while it may still turn out whose they are: while the start of a review on a thread
+/// of its own is not answered, for any thread; and while a thread is being resumed, for that one.
 #[derive(Debug, Default)]
 pub(super) struct Strays {
-    /// How many such starts there are.
+    /// How many such reviews there are.
     waiting: usize,
     /// Length <= `Limits::max_parked_events`, and the sum of the lengths <= `Limits::max_unread_bytes`.
     lines: VecDeque<Box<[u8]>>,
@@ -139,10 +140,14 @@ impl Connection {
             return;
         }
         let Some(after) = self.afters.remove(&key) else { return };
+        let strays = match &after {
+            After::Resume(_) => self.leave_strays(),
+            After::Unsubscribe(_) => VecDeque::new(),
+        };
         let Ok(json) = outcome else { return };
         match after {
             After::Resume(thread) => {
-                if let Some((turn, subscription)) = self.attach_as_answered(now, thread, json) {
+                if let Some((turn, subscription)) = self.attach_as_answered(now, thread, json, strays) {
                     self.attached.insert(key, (turn, subscription));
                 }
             }
@@ -157,6 +162,7 @@ impl Connection {
     pub(super) fn forget_after(&mut self, key: RequestKey) {
         if matches!(self.afters.get(&key), Some(After::Resume(_))) {
             self.afters.remove(&key);
+            self.leave_strays();
         }
         if let Some((turn, subscription)) = self.attached.remove(&key) {
             self.unsubscribe(subscription);
@@ -164,32 +170,62 @@ impl Connection {
         }
     }
 
-    fn attach_as_answered(&mut self, now: Time, thread: ThreadId, answer: &Json) -> Option<(TurnKey, SubscriptionKey)> {
+    /// Takes over the turn that the answer to a resume says to run. `strays`: what came before the answer.
+    fn attach_as_answered(
+        &mut self,
+        now: Time,
+        thread: ThreadId,
+        answer: &Json,
+        strays: VecDeque<Box<[u8]>>,
+    ) -> Option<(TurnKey, SubscriptionKey)> {
         let found = RunningTurn::find(answer)?;
-        let key = self.attach_turn(now, &thread, &found.id, &TurnOptions::default()).ok()?;
+        let was_followed = self.threads.get(&thread).is_some_and(|entry| entry.live.is_some());
+        let key = self.take_up_turn(now, &thread, &found.id, &TurnOptions::default()).ok()?;
         let subscription = self.subscribe(Scope::Turn(key));
         if let Some(turn) = self.turns.get_mut(&key) {
-            for (id, item) in found.items {
-                turn.collect_known(&id, item);
+            for (id, item) in &found.items {
+                turn.collect_known(id, item);
             }
         }
         self.handle_evidence_of_turn(now, key);
+        if was_followed {
+            return Some((key, subscription));
+        }
+        for line in &strays {
+            let Ok(Envelope { message: Message::Notification { keys, .. }, .. }) = Envelope::parse(line) else {
+                continue;
+            };
+            // What the answer has is known, and older than the answer.
+            let is_known = keys.item().is_some_and(|named| found.items.iter().any(|(id, _)| id == named));
+            if keys.thread() == Some(thread.as_str()) && !is_known {
+                self.replay_for_turn(now, key, line);
+            }
+        }
+        self.end_if_remembered(key);
+        if found.is_idle {
+            self.handle_thread_idle(now, key);
+        }
+        self.start_queued(now);
         Some((key, subscription))
     }
 
     fn end_streams(&mut self, thread: &ThreadId) {
         let policy = self.policy();
+        self.forget_usage(thread.as_str());
         let Some(entry) = self.threads.get_mut(thread) else { return };
         let events = &mut self.events;
         entry.log.end_readers(RawEvent::Unsubscribed, policy, |key| events.push_back(Event::Readable(key)));
     }
 
-    /// Keeps what came for a thread that nobody here has to do with, while it may be that of a review.
+    /// Keeps what came for a turn that is nobody's, while it may be that of a review or of a resume.
     pub(super) fn note_stray(&mut self, line: &[u8], keys: &Keys<'_>) {
-        let Strays { waiting, lines, bytes } = &mut self.strays;
-        if *waiting == 0 || keys.turn().is_none() {
+        let is_resumed =
+            |after: &After| matches!(after, After::Resume(thread) if Some(thread.as_str()) == keys.thread());
+        let is_awaited = self.strays.waiting > 0 || self.afters.values().any(is_resumed);
+        if !is_awaited || keys.turn().is_none() {
             return;
         }
+        let Strays { lines, bytes, .. } = &mut self.strays;
         let limits = &self.config.limits;
         if lines.len() >= limits.max_parked_events || bytes.saturating_add(line.len()) > limits.max_unread_bytes {
             self.counters.left_out += 1;
@@ -199,17 +235,22 @@ impl Connection {
         lines.push_back(line.into());
     }
 
+    /// What came for turns that were nobody's. Nothing is kept once nobody waits for it any more.
+    pub(super) fn leave_strays(&mut self) -> VecDeque<Box<[u8]>> {
+        if self.strays.waiting > 0 || self.afters.values().any(|after| matches!(after, After::Resume(_))) {
+            return self.strays.lines.clone();
+        }
+        core::mem::take(&mut self.strays).lines
+    }
+
     /// The start of a review on a thread of its own was answered, or will not be.
-    pub(super) fn leave_strays(&mut self, key: TurnKey) -> VecDeque<Box<[u8]>> {
+    pub(super) fn leave_review(&mut self, key: TurnKey) -> VecDeque<Box<[u8]>> {
         let Some(turn) = self.turns.get_mut(&key).filter(|turn| matches!(turn.origin, Origin::Detached)) else {
             return VecDeque::new();
         };
         turn.origin = Origin::Review;
         self.strays.waiting = self.strays.waiting.saturating_sub(1);
-        if self.strays.waiting > 0 {
-            return self.strays.lines.clone();
-        }
-        core::mem::take(&mut self.strays).lines
+        self.leave_strays()
     }
 
     /// Moves the turn of a review to the thread that the answer names. Returns what may have come for it there before.
@@ -219,7 +260,7 @@ impl Connection {
         struct Answer {
             review_thread_id: Option<ThreadId>,
         }
-        let strays = self.leave_strays(key);
+        let strays = self.leave_review(key);
         let Some(turn) = self.turns.get_mut(&key) else { return strays };
         let named = answer.decode::<Answer>().ok().and_then(|answer| answer.review_thread_id);
         if let Some(thread) = named.filter(|thread| !thread.as_str().is_empty()) {
@@ -284,6 +325,8 @@ impl Connection {
 /// The turn that a thread is found in when it is resumed.
 struct RunningTurn<'a> {
     id: TurnId,
+    /// Whether the thread is said to be idle all the same: then the end is on its way, or was missed.
+    is_idle: bool,
     items: Vec<(crate::id::ItemId, &'a RawValue)>,
 }
 
@@ -317,10 +360,20 @@ impl<'a> RunningTurn<'a> {
             #[serde(borrow)]
             status: Option<&'a RawValue>,
         }
+        #[derive(Deserialize)]
+        struct Thread {
+            status: Status,
+        }
+        #[derive(Deserialize)]
+        struct Status {
+            r#type: alloc::string::String,
+        }
         fn runs(status: Option<&RawValue>) -> bool {
             status.is_some_and(|status| status.get() == "\"inProgress\"")
         }
         let answer: Answer<'a> = answer.decode().ok()?;
+        let thread = answer.thread.and_then(|thread| serde_json::from_str::<Thread>(thread.get()).ok());
+        let is_idle = thread.is_some_and(|thread| thread.status.r#type == "idle");
         let lists = [answer.initial_turns_page, answer.thread].into_iter().flatten();
         let turns = lists.filter_map(|list| serde_json::from_str::<Turns<'a>>(list.get()).ok()?.data).flatten();
         let mut turns = turns.filter_map(|turn| serde_json::from_str::<Turn<'a>>(turn.get()).ok());
@@ -331,6 +384,6 @@ impl<'a> RunningTurn<'a> {
             // What is not done yet will be told when it is.
             (!runs(item.status)).then_some((item.id, raw))
         });
-        Some(Self { id: turn.id, items: items.collect() })
+        Some(Self { id: turn.id, is_idle, items: items.collect() })
     }
 }

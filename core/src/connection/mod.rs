@@ -79,6 +79,7 @@ use crate::{
     envelope::{Envelope, Keys, Message, NotAMessage, Reader, RpcId},
     error::{CallError, Disconnect, DisconnectReason, Fault, RpcError},
     frame::{Frame, Framer},
+    id::TurnId,
     json::Json,
     launch::ExitReport,
     numbers::NumberMap,
@@ -292,9 +293,11 @@ pub struct Connection {
     afters: BTreeMap<RequestKey, follow::After>,
     /// The turns that a resumed thread was found running, until they are fetched with the answer.
     attached: BTreeMap<RequestKey, (TurnKey, SubscriptionKey)>,
-    /// Reviews on threads of their own whose start is not answered, and what came meanwhile for threads that nobody here
-    /// has to do with: one of them may be theirs.
+    /// What came for turns that are nobody's, while a review on a thread of its own is not answered, or a thread is being
+    /// resumed: it may be theirs.
     strays: follow::Strays,
+    /// The turns that ended last, whosever they were.
+    recent_ends: VecDeque<TurnId>,
     /// What the server told of the settings of threads, and whose sandbox is to be restored.
     settings: settings::Settings,
     /// The requests of the server that the application answers.
@@ -364,6 +367,7 @@ impl Connection {
             afters: BTreeMap::new(),
             attached: BTreeMap::new(),
             strays: follow::Strays::default(),
+            recent_ends: VecDeque::new(),
             settings: settings::Settings::default(),
             asks: asks::Asks::default(),
             logins: logins::Logins::default(),
@@ -838,7 +842,9 @@ impl Connection {
     }
 
     fn settle_request(&mut self, now: Time, key: RequestKey, outcome: Result<Json, Fault>) {
-        self.afters.remove(&key);
+        if self.afters.remove(&key).is_some() {
+            self.leave_strays();
+        }
         let answered = self.requests.settle(key, outcome);
         self.handle_answered(now, key, answered);
     }

@@ -203,6 +203,7 @@ impl Connection {
             }
             if method == "turn/completed" {
                 self.remember_end(keys, params);
+                self.note_end(keys);
             }
             return;
         };
@@ -213,6 +214,7 @@ impl Connection {
         match (entry.live, keys.thread()) {
             (Some(key), _) => self.handle_for_turn(now, key, line, &message, false),
             (None, Some(thread)) => {
+                self.note_stray(line, keys);
                 if method == "turn/completed" {
                     self.remember_end(keys, params);
                 }
@@ -220,8 +222,12 @@ impl Connection {
             }
             (None, None) => {}
         }
-        if let ("turn/started", Some(thread), Some(turn)) = (method, keys.thread(), keys.turn()) {
-            self.handle_turn_of_other(now, &thread.into(), &turn.into(), line, &message);
+        match (method, keys.thread(), keys.turn()) {
+            ("turn/started", Some(thread), Some(turn)) => {
+                self.handle_turn_of_other(now, &thread.into(), &turn.into(), line, &message);
+            }
+            ("turn/completed", ..) => self.note_end(keys),
+            _ => {}
         }
     }
 
@@ -248,11 +254,13 @@ impl Connection {
         let Some(turn) = self.turns.get_mut(&key) else { return };
         let Incoming { method, kind, params, keys, .. } = *message;
         let Some(named) = keys.turn() else {
-            if method == "thread/status/changed" {
-                match keys.status.as_deref() {
-                    Some("idle") => self.handle_thread_idle(now, key),
-                    _ => self.hear_asking(now, key, super::watch::is_asking(params)),
-                }
+            match (method, keys.status.as_deref()) {
+                // After an error of the system as after idleness: the end follows at once, or was missed.
+                ("thread/status/changed", Some("idle" | "systemError")) => self.handle_thread_idle(now, key),
+                ("thread/status/changed", Some("notLoaded"))
+                | ("thread/archived" | "thread/closed" | "thread/deleted", _) => self.handle_thread_gone(now, key),
+                ("thread/status/changed", _) => self.hear_asking(now, key, super::watch::is_asking(params)),
+                _ => {}
             }
             return;
         };
@@ -271,7 +279,7 @@ impl Connection {
             }
             return;
         };
-        if id.as_str() != named {
+        if !turn.is_named(named) {
             if method == "turn/started" {
                 // A review runs under another id than its own, and newer servers say so.
                 let is_root = match (keys.root_turn_id.as_deref(), &turn.origin) {
@@ -281,6 +289,9 @@ impl Connection {
                     (None, _) => false,
                 };
                 if is_root {
+                    if let (Some(_), Some(turn)) = (&keys.root_turn_id, self.turns.get_mut(&key)) {
+                        turn.also = Some(named.into());
+                    }
                     self.handle_evidence_of_turn(now, key);
                 } else {
                     self.handle_overtaken(key);
@@ -290,7 +301,7 @@ impl Connection {
                 self.rename_turn(now, key, named.into());
                 self.handle_for_turn(now, key, line, message, is_replay);
             } else if method == "turn/completed" {
-                self.handle_end_of_other(now, key);
+                self.handle_end_of_other(now, key, Some(named));
             }
             return;
         }
@@ -400,9 +411,11 @@ impl Connection {
             push(&mut entry.log, event.clone(), policy, &mut self.events, &mut self.counters);
         }
         let (Some(key), Some(named)) = (entry.live, turn) else { return false };
-        match self.turns.get(&key).map(|turn| turn.id.as_ref()) {
-            Some(Some(id)) if id == named => self.push_to_turn(key, event),
-            Some(None) => entry.park(named.as_str(), Worth::Any, &self.config.limits, What::Event(event)),
+        match self.turns.get(&key) {
+            Some(turn) if turn.is_named(named.as_str()) => self.push_to_turn(key, event),
+            Some(turn) if turn.id.is_none() => {
+                entry.park(named.as_str(), Worth::Any, &self.config.limits, What::Event(event));
+            }
             _ => return false,
         }
         true

@@ -14,10 +14,14 @@ use crate::{
     },
 };
 use alloc::{boxed::Box, vec::Vec};
+use core::time::Duration;
 use serde_json::value::RawValue;
 
 /// How often an interrupt is held again after the server refused it as too early.
 const MAX_INTERRUPT_REFUSALS: u32 = 3;
+
+/// How many turns that ended are remembered, to tell an end that comes twice or late from one under an unknown name.
+const RECENT_ENDS: usize = 64;
 
 /// What a timer of a turn is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,7 +36,8 @@ pub(super) enum TurnTimer {
     Silence,
 }
 
-/// The first server that answers a start on a busy thread with the turn that runs. Those before name a turn that never is.
+/// The first server that answers a start on a busy thread with the turn that runs. Those before name a turn that never is:
+/// the end of what runs instead is then the only sign that there will be.
 const NO_DEAD_TURNS_SINCE: &str = "0.154.0";
 
 /// Commands: turns.
@@ -276,7 +281,7 @@ impl Connection {
                 let Some(turn) = self.turns.get_mut(&key) else { return };
                 let ended = turn.end_unstarted(fault);
                 turn.is_over_for_server = true;
-                self.leave_strays(key);
+                self.leave_review(key);
                 if !detached {
                     self.drop_parked(&thread);
                 }
@@ -339,19 +344,35 @@ impl Connection {
     /// that runs here, the end follows at once, or was missed.
     pub(super) fn handle_thread_idle(&mut self, now: Time, key: TurnKey) {
         let Some(turn) = self.turns.get_mut(&key) else { return };
-        if !turn.state().is_end() && turn.is_evident && turn.idle_until.is_none() {
-            let until = now + self.config.timeouts.idle;
-            turn.idle_until = Some(until);
-            self.turn_timers.insert((until, key, TurnTimer::Idle));
-            return;
+        if !turn.state().is_end() && turn.is_evident {
+            return self.expect_end(now, key, self.config.timeouts.idle);
         }
-        self.handle_end_of_other(now, key);
+        self.handle_end_of_other(now, key, None);
         let Some(turn) = self.turns.get_mut(&key) else { return };
         // Before it began, the thread may be idle after somebody else's.
         if turn.state().is_end() && turn.is_evident {
             turn.is_over_for_server = true;
             self.handle_turn_over(key, false);
         }
+    }
+
+    /// The server does not have the thread of the turn any more, so nothing runs there. The end follows, or was missed.
+    pub(super) fn handle_thread_gone(&mut self, now: Time, key: TurnKey) {
+        let Some(turn) = self.turns.get_mut(&key) else { return };
+        if turn.state().is_end() {
+            turn.is_over_for_server = true;
+            self.handle_turn_over(key, false);
+        } else if turn.id.is_some() {
+            self.expect_end(now, key, self.config.timeouts.idle);
+        }
+    }
+
+    /// Ends the turn after this time, unless its end or a sign of life comes before.
+    fn expect_end(&mut self, now: Time, key: TurnKey, within: Duration) {
+        let until = now + within;
+        let Some(turn) = self.turns.get_mut(&key).filter(|turn| turn.idle_until.is_none()) else { return };
+        turn.idle_until = Some(until);
+        self.turn_timers.insert((until, key, TurnTimer::Idle));
     }
 
     pub(super) fn handle_turn_timer(&mut self, now: Time, key: TurnKey, timer: TurnTimer) {
@@ -374,6 +395,7 @@ impl Connection {
                 turn.idle_until = None;
                 // Of one that there was no sign of, the server has named a turn that never was.
                 turn.is_evident = true;
+                self.forget_running(key);
                 self.handle_overtaken(key);
             }
             TurnTimer::Interrupt => {
@@ -406,10 +428,16 @@ impl Connection {
                     && turn.interrupt_refusals < MAX_INTERRUPT_REFUSALS =>
             {
                 turn.interrupt_refusals += 1;
+                let thread = turn.thread.clone();
                 // It did not run yet after all, or not any more. The next sign of life, or the end, tells.
                 turn.advance(Cause::InterruptRefused);
                 turn.is_evident = false;
                 turn.interrupt = Interrupt::Held { until };
+                let (known, began) = (turn.id.clone(), self.watched.get(&thread).and_then(|it| it.running.as_ref()));
+                if known.is_some() && known.as_ref() == began {
+                    // It had begun, so it is over.
+                    self.expect_end(now, key, self.config.timeouts.idle);
+                }
             }
             Err(error) => {
                 turn.advance(Cause::InterruptRefused);
@@ -604,22 +632,46 @@ impl Connection {
     /// The turn is known by another name than the one that its start was answered with.
     pub(super) fn rename_turn(&mut self, now: Time, key: TurnKey, id: TurnId) {
         let Some(turn) = self.turns.get_mut(&key) else { return };
-        turn.joined |= turn.alias.take().as_ref() != Some(&id);
+        let is_second_name = turn.alias.take().as_ref() == Some(&id);
+        turn.joined |= !is_second_name;
+        let first = turn.id.clone();
         turn.set_id(id);
+        turn.also = first.filter(|_| is_second_name);
         self.events.push_back(Event::Turn(key));
         self.handle_evidence_of_turn(now, key);
     }
 
-    /// Something else ended on the thread of a turn that there was no sign of yet. If the server may have named a turn that
-    /// never is, that one is not waited for longer than after any end.
-    pub(super) fn handle_end_of_other(&mut self, now: Time, key: TurnKey) {
-        if !self.may_be_dead(key) {
+    /// Something else ended on the thread of a turn: the turn of that name, if it is known.
+    ///
+    /// A turn that there is no sign of may be one that the server has named and that never is. From a server that is known to
+    /// do that it is not waited for longer than after any end, and from others for as long as for an answer. A turn that does
+    /// run may have ended under a name that nobody was told.
+    pub(super) fn handle_end_of_other(&mut self, now: Time, key: TurnKey, named: Option<&str>) {
+        let Some(turn) = self.turns.get(&key).filter(|turn| turn.id.is_some() && !turn.state().is_end()) else {
             return;
+        };
+        let is_known = |named| self.recent_ends.iter().any(|recent| recent == named);
+        let timeouts = &self.config.timeouts;
+        let within = if turn.is_evident {
+            if named.is_none_or(is_known) {
+                return;
+            }
+            timeouts.idle
+        } else if turn.interrupt_refusals > 0 || self.may_name_dead_turns() {
+            timeouts.idle
+        } else {
+            timeouts.idle.max(timeouts.reply)
+        };
+        self.expect_end(now, key, within);
+    }
+
+    /// Remembers that a turn ended, whosever it was.
+    pub(super) fn note_end(&mut self, keys: &Keys<'_>) {
+        let Some(turn) = keys.turn() else { return };
+        if self.recent_ends.len() >= RECENT_ENDS {
+            self.recent_ends.pop_front();
         }
-        let until = now + self.config.timeouts.idle;
-        let Some(turn) = self.turns.get_mut(&key).filter(|turn| turn.idle_until.is_none()) else { return };
-        turn.idle_until = Some(until);
-        self.turn_timers.insert((until, key, TurnTimer::Idle));
+        self.recent_ends.push_back(turn.into());
     }
 
     fn hold_interrupt(&mut self, now: Time, key: TurnKey) {
@@ -692,7 +744,7 @@ impl Connection {
         turn.is_over_for_server = true;
         let thread = turn.thread.clone();
         self.sandbox_refused(&thread, key);
-        self.leave_strays(key);
+        self.leave_review(key);
         let Some(turn) = self.turns.get_mut(&key) else { return };
         if let Some((at, _)) = turn.deadline {
             self.turn_timers.remove(&(at, key, TurnTimer::Deadline));

@@ -77,6 +77,23 @@ impl Connection {
         turn: &TurnId,
         options: &TurnOptions,
     ) -> Result<TurnKey, TurnError> {
+        let is_followed = self.threads.get(thread).is_some_and(|entry| entry.live.is_some());
+        let key = self.take_up_turn(now, thread, turn, options)?;
+        if !is_followed {
+            self.end_if_remembered(key);
+            self.start_queued(now);
+        }
+        Ok(key)
+    }
+
+    /// Takes up a turn, though it may have ended already: see [`end_if_remembered`](Self::end_if_remembered).
+    pub(super) fn take_up_turn(
+        &mut self,
+        now: Time,
+        thread: &ThreadId,
+        turn: &TurnId,
+        options: &TurnOptions,
+    ) -> Result<TurnKey, TurnError> {
         if let Some(fault) = self.refusal() {
             return Err(TurnError::Start(CallError::new("turn/attach", fault)));
         }
@@ -96,21 +113,17 @@ impl Connection {
         if let Some(used) = self.watched.get(thread).and_then(|watched| watched.used.as_ref()) {
             attached.set_usage_before(used);
         }
+        if let Some(Watched { running: Some(running), root: Some(root), .. }) = self.watched.get(thread) {
+            let other =
+                [(running, root), (root, running)].into_iter().find(|(id, _)| *id == turn).map(|(_, other)| other);
+            attached.also = other.filter(|other| *other != turn).cloned();
+        }
         self.threads.entry(thread.clone()).or_default().live = Some(key);
         if let Some((at, _)) = attached.deadline {
             self.turn_timers.insert((at, key, super::turns::TurnTimer::Deadline));
         }
         self.turns.insert(key, attached.into());
         self.arm_silence(now, key);
-        let ended = self.ends.iter().position(|end| end.thread == *thread && end.turn == *turn);
-        if let Some(EndOfOther { status, params, .. }) = ended.and_then(|place| self.ends.remove(place)) {
-            let params: Option<&RawValue> = params.as_ref().and_then(|params| params.decode().ok());
-            if let Some(turn) = self.turns.get_mut(&key) {
-                let ended = turn.end_by_server(Some(&status), params.map_or(JsonText::NULL, JsonText::from));
-                self.handle_turn_over(key, ended);
-            }
-        }
-        self.start_queued(now);
         Ok(key)
     }
 
@@ -207,6 +220,27 @@ impl Connection {
 
 /// What follows.
 impl Connection {
+    /// Ends a turn that was taken up, if the server has just said that it ended, before it was anybody's.
+    pub(super) fn end_if_remembered(&mut self, key: TurnKey) {
+        let Some(turn) = self.turns.get(&key) else { return };
+        let ended = self.ends.iter().position(|end| end.thread == turn.thread && Some(&end.turn) == turn.id.as_ref());
+        let Some(EndOfOther { status, params, .. }) = ended.and_then(|place| self.ends.remove(place)) else { return };
+        let params: Option<&RawValue> = params.as_ref().and_then(|params| params.decode().ok());
+        if let Some(turn) = self.turns.get_mut(&key) {
+            let ended = turn.end_by_server(Some(&status), params.map_or(JsonText::NULL, JsonText::from));
+            self.handle_turn_over(key, ended);
+        }
+    }
+
+    /// Forgets what a thread has used. It may use more now, of which nothing is heard.
+    pub(super) fn forget_usage(&mut self, thread: &str) {
+        let Some(watched) = self.watched.get_mut(thread) else { return };
+        watched.used = None;
+        if !watched.is_busy() {
+            self.watched.remove(thread);
+        }
+    }
+
     /// Reads what a notification says of its thread as a whole.
     pub(super) fn watch(&mut self, method: &str, keys: &Keys<'_>, params: Option<JsonText<'_>>) {
         let Some(thread) = keys.thread() else { return };
@@ -236,7 +270,7 @@ impl Connection {
                 }
             }
             "thread/status/changed" => self.note_free(thread),
-            "thread/closed" | "thread/deleted" => {
+            "thread/archived" | "thread/closed" | "thread/deleted" => {
                 self.note_free(thread);
                 self.watched.remove(thread);
             }
@@ -268,6 +302,16 @@ impl Connection {
             self.watched.insert(thread.into(), Watched::default());
         }
         self.watched.get_mut(thread)
+    }
+
+    /// A turn is over though its end never came: what the server said of its beginning counts no more.
+    pub(super) fn forget_running(&mut self, key: TurnKey) {
+        let Some(turn) = self.turns.get(&key) else { return };
+        let thread = turn.thread.clone();
+        let running = self.watched.get(&thread).and_then(|watched| watched.running.as_ref());
+        if running.is_some_and(|running| turn.is_named(running.as_str())) {
+            self.note_free(thread.as_str());
+        }
     }
 
     fn note_free(&mut self, thread: &str) {
@@ -391,6 +435,7 @@ impl Connection {
                 turn.is_partial = false;
                 // A review goes on under another name than it begins with.
                 turn.alias = root.filter(|root| turn.id.as_ref().is_some_and(|id| id != root)).map(TurnId::from);
+                turn.also = None;
             }
             RawEvent::Turn(key)
         };

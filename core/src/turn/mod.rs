@@ -176,8 +176,10 @@ pub(crate) struct Turn {
     pub(crate) queued: Option<(Prepared, TurnOptions)>,
     pub(crate) thread: ThreadId,
     pub(crate) id: Option<TurnId>,
-    /// Another name under which its events may come.
+    /// Another name under which it will go on, from the first event that has it.
     pub(crate) alias: Option<TurnId>,
+    /// Another name under which the server said that it runs. Events come under either.
+    pub(crate) also: Option<TurnId>,
     /// What is done when the last of them goes.
     pub(crate) on_drop: DropPolicy,
     /// Whether it is to be stopped as soon as it can be, though nobody may wait for that.
@@ -229,6 +231,7 @@ impl Turn {
             thread,
             id: None,
             alias: None,
+            also: None,
             state,
             is_evident: false,
             is_over_for_server: false,
@@ -261,6 +264,11 @@ impl Turn {
     /// Whether anybody may still ask for its result.
     pub(crate) fn is_held(&self) -> bool {
         self.holders > 0
+    }
+
+    /// Whether this is one of the names that the server has for it.
+    pub(crate) fn is_named(&self, name: &str) -> bool {
+        [&self.id, &self.also].into_iter().flatten().any(|id| id == name)
     }
 
     /// The turn's id, if it is a compaction that is not known by name yet and this is what shows which turn it is: a turn
@@ -296,7 +304,7 @@ impl Turn {
 
     /// Keeps an item that was done before the turn was attached to.
     pub(crate) fn collect_known(&mut self, id: &ItemId, item: &RawValue) {
-        self.collected.complete(id.as_str(), item.into());
+        self.collected.complete(Some(id.as_str()), item.into());
     }
 
     pub(crate) fn state(&self) -> State {
@@ -321,8 +329,13 @@ impl Turn {
         }
         match method {
             "item/completed" => {
-                if let (Some(id), Some(item)) = (item, member(params, Member::Item)) {
-                    self.collected.complete(id, item.into());
+                if let Some(raw) = member(params, Member::Item) {
+                    self.collected.complete(item, raw.into());
+                }
+            }
+            "item/started" => {
+                if let Some(id) = item {
+                    self.collected.begin(id);
                 }
             }
             "thread/tokenUsage/updated" => {

@@ -60,7 +60,8 @@ pub struct TurnResult {
     /// The items that were seen and never completed: what the model began and gave up, and what an interrupt cut off. A
     /// command that goes on in the background is among them; what comes of it later is for the thread's events.
     pub open_items: Vec<ItemId>,
-    /// The text of the last message in the phase of the final answer; if no message has a phase, of the last message.
+    /// The text of the last message in the phase of the final answer; if there is none, of the last message without a phase;
+    /// if there is none either, nothing. An empty text is a text.
     pub final_response: Option<String>,
     /// Tokens used; `None` if the server reported none.
     pub usage: Option<TurnUsage>,
@@ -240,8 +241,19 @@ impl Collector {
         self.place(id);
     }
 
+    /// Notes that an item began. If one of that name was completed before, this is another: servers pass on the names that
+    /// a model gives, and nothing says that they are unique.
+    pub(crate) fn begin(&mut self, id: &str) {
+        let place = self.place(id);
+        if self.items.get(place).is_some_and(Option::is_some) {
+            self.places.insert(id.into(), self.items.len());
+            self.items.push(None);
+        }
+    }
+
     /// Keeps an item in its completed form.
-    pub(crate) fn complete(&mut self, id: &str, item: Json) {
+    pub(crate) fn complete(&mut self, id: Option<&str>, item: Json) {
+        let Some(id) = id else { return self.items.push(Some(item)) };
         let place = self.place(id);
         if let Some(slot) = self.items.get_mut(place) {
             *slot = Some(item);

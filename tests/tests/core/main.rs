@@ -15,6 +15,7 @@ mod kin;
 mod lab;
 mod logins;
 mod loss;
+mod odd;
 mod pieces;
 mod record;
 mod requests;
