@@ -223,7 +223,7 @@ impl Thread {
     /// [`Event::Unsubscribed`](super::Event::Unsubscribed). To listen again, resume it.
     ///
     /// # Errors
-    /// [`ThreadError::Busy`] while a turn of this session runs on the thread, because its end would never come; others as
+    /// [`ThreadError::Busy`] while a turn runs on the thread, whoever started it, because its end would never come; others as
     /// named there.
     ///
     /// # Cancel safety
@@ -232,7 +232,7 @@ impl Thread {
         self.end_subscription(false).await
     }
 
-    /// [`unsubscribe`](Self::unsubscribe), even while a turn of this session runs. The turn runs on, and nothing more is
+    /// [`unsubscribe`](Self::unsubscribe), even while a turn runs. The turn runs on, and nothing more is
     /// heard of it here but that the thread is idle: then it ends here without a status, after `Timeouts::idle`.
     ///
     /// # Errors
@@ -247,7 +247,8 @@ impl Thread {
     async fn end_subscription(&self, anyway: bool) -> Result<Unsubscribed, ThreadError> {
         let (session, thread) = (&self.session, self.id());
         let key = session.hub.command(|connection, now| {
-            if !anyway && connection.is_thread_busy(thread) {
+            let is_running = connection.is_thread_busy(thread) || connection.running_turn(thread).is_some();
+            if !anyway && is_running {
                 return Err(ThreadError::Busy(thread.clone()));
             }
             Ok(connection.enter_unsubscribe(now, thread.clone())?)

@@ -152,8 +152,18 @@ impl Thread {
         let goal = self.pause_goal().await;
         let running = session.hub.command(|connection, now| {
             let running = connection.withdraw_turns(self.id());
+            let (running, is_held) = match running {
+                // Taken up, it is asked to end once, however many ask; and its end ends the wait.
+                Running::Other(turn) => match connection.attach_turn(now, self.id(), &turn, &TurnOptions::default()) {
+                    Ok(key) => (Running::Ours(key), true),
+                    Err(_) => (Running::Other(turn), false),
+                },
+                running => (running, false),
+            };
             if let Running::Ours(key) = running {
-                connection.hold_turn(key);
+                if !is_held {
+                    connection.hold_turn(key);
+                }
                 // It is known: it was found just now.
                 let _ = connection.interrupt(now, key);
             }

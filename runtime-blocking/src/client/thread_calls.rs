@@ -143,13 +143,13 @@ impl Thread {
     /// [`Event::Unsubscribed`](super::Event::Unsubscribed). To listen again, resume it.
     ///
     /// # Errors
-    /// [`ThreadError::Busy`] while a turn of this session runs on the thread, because its end would never come; others as
+    /// [`ThreadError::Busy`] while a turn runs on the thread, whoever started it, because its end would never come; others as
     /// named there.
     pub fn unsubscribe(&self) -> Result<Unsubscribed, ThreadError> {
         wait(self.inner.unsubscribe())
     }
 
-    /// [`unsubscribe`](Self::unsubscribe), even while a turn of this session runs. The turn runs on, and nothing more is
+    /// [`unsubscribe`](Self::unsubscribe), even while a turn runs. The turn runs on, and nothing more is
     /// heard of it here but that the thread is idle: then it ends here without a status, after `Timeouts::idle`.
     ///
     /// # Errors

@@ -262,6 +262,24 @@ scenario! {
 }
 
 scenario! {
+    fn th_17_unsubscribing_is_refused_here_while_a_turn_of_somebody_else_runs() {
+        let turn = |status: &str| json!({"threadId": "$params.threadId", "turn": {"id": "G", "status": status, "items": []}});
+        let script = Script::new()
+            .rule(Rule::on("begin").notify("turn/started", turn("inProgress")).reply(json!({})))
+            .rule(Rule::on("end").notify("turn/completed", turn("completed")).reply(json!({})));
+        let server = scripted(&script);
+        let codex = wait!(rt::spawn(&server.command())).expect("connects");
+        let thread = wait!(codex.thread_start(ThreadStart::new())).expect("a thread");
+        let its = json!({"threadId": thread.id().as_str()});
+        wait!(codex.request_raw("begin", its.clone())).expect("answered");
+        assert!(matches!(wait!(thread.unsubscribe()), Err(ThreadError::Busy(_))));
+        wait!(codex.request_raw("end", its)).expect("answered");
+        assert_eq!(wait!(thread.unsubscribe()).expect("answered"), Unsubscribed::Done);
+        wait!(codex.close());
+    }
+}
+
+scenario! {
     fn th_17_unsubscribing_all_the_same_leaves_the_turn_without_a_status_and_not_for_ever() {
         let server = scripted(&Script::new().turn(TurnPlan::when("wait").hold()));
         let mut config = rt::Config::default();

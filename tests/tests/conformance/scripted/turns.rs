@@ -126,6 +126,38 @@ scenario! {
 }
 
 scenario! {
+    fn st_11_a_turn_of_somebody_else_is_asked_to_end_once_however_many_stop_its_thread() {
+        let turn = |status: &str| json!({"threadId": "$params.threadId", "turn": {"id": "G", "status": status, "items": []}});
+        let script = Script::new()
+            .rule(Rule::on("begin").notify("turn/started", turn("inProgress")).reply(json!({})))
+            .rule(Rule::on("turn/interrupt").delay(100).reply(json!({})))
+            .rule(Rule::on("end").notify("turn/completed", turn("interrupted")).reply(json!({})));
+        let server = scripted(&script);
+        let codex = wait!(rt::spawn(&server.command())).expect("connects");
+        let thread = wait!(codex.thread_start(ThreadStart::new())).expect("a thread");
+        let its = json!({"threadId": thread.id().as_str()});
+        wait!(codex.request_raw("begin", its.clone())).expect("answered");
+        let stops: Vec<Joined<_>> = (0..3).map(|_| go!([thread] wait!(thread.stop()).expect("stops"))).collect();
+        let last = wait!(thread.stop()).expect("stops");
+        let mut all = vec![last];
+        for stop in stops {
+            all.push(join!(stop));
+        }
+        for stopped in all {
+            assert_eq!(stopped.turn.as_ref().map(|id| id.as_str()), Some("G"));
+            assert_eq!(stopped.outcome, InterruptOutcome::Acknowledged);
+        }
+        // Nor is it asked later, for as long as it has not ended.
+        assert_eq!(wait!(thread.stop()).expect("stops").turn.as_ref().map(|id| id.as_str()), Some("G"));
+        assert_eq!(server.received_of("turn/interrupt", 1).len(), 1, "a second one would never be answered");
+        assert!(matches!(wait!(thread.run("more")), Err(TurnError::Busy(_))));
+        wait!(codex.request_raw("end", its)).expect("answered");
+        assert!(wait!(thread.run("more")).is_ok());
+        wait!(codex.close());
+    }
+}
+
+scenario! {
     fn stopping_a_thread_pauses_its_active_goal_first_and_takes_back_what_waits() {
         let goal = json!({"threadId": "T", "objective": "o", "status": "active", "tokensUsed": 0, "timeUsedSeconds": 0,
             "createdAt": 1, "updatedAt": 1});
