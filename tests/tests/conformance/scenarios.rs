@@ -70,6 +70,10 @@ mod real {
         use super::*;
         include!("real/requests.rs");
     }
+    mod results {
+        use super::*;
+        include!("real/results.rs");
+    }
     mod sandbox {
         use super::*;
         include!("real/sandbox.rs");

@@ -29,7 +29,18 @@ scenario! {
         try_to_write(&server, "tight");
         wait!(thread.run(TurnRequest::new("Try.").sandbox(Sandbox::read_only()))).expect("completed");
         assert!(!is_made(&server, "tight"), "the turn may only read");
-        // By a request that turnwire's own starts have nothing to do with: only what the server has in force counts.
+        // What the server has in force says the answer to resuming a thread that is loaded. Restoring is not waited for.
+        let mut in_force = None;
+        for _ in 0..300 {
+            let resumed = wait!(codex.thread_resume(rt::Resume::new(thread.id()))).expect("it is loaded");
+            in_force = Some(resumed.settings.sandbox);
+            if matches!(in_force, Some(rt::protocol::SandboxPolicy::DangerFullAccess)) {
+                break;
+            }
+            let _ = wait!(codex.pause(std::time::Duration::from_millis(100)));
+        }
+        assert!(matches!(in_force, Some(rt::protocol::SandboxPolicy::DangerFullAccess)), "{in_force:?}");
+        // Whoever starts the next turn has the thread's own.
         try_to_write(&server, "foreign");
         let mut events = thread.events();
         let foreign = TurnStart::new(thread.id().clone(), [UserInput::text("Try.")]);
