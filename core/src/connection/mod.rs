@@ -49,6 +49,7 @@ mod kin;
 mod link;
 mod logins;
 mod needs;
+mod noise;
 mod propagation;
 mod refusals;
 mod requests;
@@ -773,38 +774,20 @@ impl Connection {
         }
         let mut route = None;
         match reader.parse(line) {
-            Ok(Envelope { message, emitted_at_ms }) => match message {
-                Message::Notification { method, params, keys } => {
-                    self.handle_notification(now, line, &method, params, &keys, emitted_at_ms);
-                    route = self.route_of(&method, &keys);
-                }
-                Message::Request { id, method, params, keys } => {
-                    self.handle_server_request(now, id, &method, params, &keys);
-                }
-                Message::Success { id: RpcId::Integer(id), result } => {
-                    self.handle_response(now, id, Ok(result.into()), line);
-                }
-                Message::Failure { id: RpcId::Integer(id), error } => {
-                    self.handle_response(now, id, Err(Fault::Rpc(RpcError::parse(error))), line);
-                }
-                Message::Success { .. } | Message::Failure { .. } => {
-                    self.counters.unknown_responses += 1;
-                    self.diagnose(DiagnosticKind::UnknownResponse, line, line.len() as u64);
-                }
-            },
+            Ok(Envelope { message: Message::Notification { method, params, keys }, emitted_at_ms }) => {
+                self.handle_notification(now, line, &method, params, &keys, emitted_at_ms);
+                route = self.route_of(&method, &keys);
+            }
+            Ok(envelope) => self.handle_envelope(now, line, envelope),
             Err(NotAMessage::Blank) => {}
             Err(NotAMessage::Noise) => {
-                self.counters.noise += 1;
-                self.diagnose(DiagnosticKind::Noise, line, line.len() as u64);
+                if !self.handle_within_noise(now, line) {
+                    self.note_noise(line);
+                }
             }
             Err(NotAMessage::Malformed | NotAMessage::Shapeless) => {
-                self.counters.malformed += 1;
-                self.diagnose(if_malformed, line, line.len() as u64);
-                if self.config.strict {
-                    let reason =
-                        DisconnectReason::Protocol(alloc::format!("a line of {} bytes is no message", line.len()));
-                    self.drain(now, reason);
-                    self.finish_link();
+                if self.config.strict || !self.handle_within_noise(now, line) {
+                    self.note_malformed(now, line, if_malformed);
                 }
             }
         }
