@@ -123,6 +123,11 @@ fn says_overloaded(data: &Json) -> bool {
         .any(|word| data.as_str().contains(word))
 }
 
+/// The last line that is not blank.
+fn last_line(text: &str) -> Option<&str> {
+    text.lines().map(str::trim).rfind(|line| !line.is_empty())
+}
+
 /// The beginning of a text, so many characters at most.
 fn cut(text: &str, characters: usize) -> &str {
     let end = text.char_indices().nth(characters).map_or(text.len(), |(at, _)| at);
@@ -195,13 +200,13 @@ impl fmt::Display for Disconnect {
         write!(f, "{}", self.0.reason)?;
         if let Some(exit) = &self.0.exit {
             if exit.status.is_some() {
-                write!(f, "; its process: {exit}")?;
+                write!(f, "; its process: {exit}, {:.1?} after its start", exit.elapsed)?;
             }
             // The last line is nearly always the one that explains; the whole tail is in `stderr_tail`. What was written
             // before the last message has nothing to do with the end, as a rule.
             let said =
                 [exit.stderr_since_output(), exit.stderr_tail()].into_iter().find(|text| !text.trim().is_empty());
-            if let Some(line) = said.unwrap_or_default().lines().map(str::trim).rfind(|line| !line.is_empty()) {
+            if let Some(line) = last_line(said.unwrap_or_default()) {
                 write!(f, "; its last line on stderr: {}", cut(line, 240))?;
             }
         }
@@ -381,6 +386,9 @@ pub enum Fault {
         delivery: Delivery,
         /// How long was waited since the call.
         elapsed: Duration,
+        /// What is known of the server's process, if there is one, with what it said on stderr since its last output: a server
+        /// that cannot parse a request says so there and nowhere else.
+        process: Option<Box<ExitReport>>,
     },
 }
 
@@ -511,18 +519,25 @@ impl fmt::Display for CallError {
                  {current} has taken its place because {cause}"
             ),
             Fault::TurnEnded => write!(f, "`{method}` was not sent because its turn ended first"),
-            Fault::TimedOut { delivery: Delivery::NotSent, elapsed } => write!(
-                f,
-                "`{method}` was not sent within {elapsed:.1?}: the server does not read, or too many requests are in \
-                 flight; {}",
-                Delivery::NotSent
-            ),
-            Fault::TimedOut { delivery: Delivery::Sent, elapsed } => write!(
-                f,
-                "`{method}` got no answer within {elapsed:.1?}; {}. The server does not answer input that it cannot \
-                 parse, and drops requests under overload",
-                Delivery::Sent
-            ),
+            Fault::TimedOut { delivery, elapsed, process } => {
+                match delivery {
+                    Delivery::NotSent => write!(
+                        f,
+                        "`{method}` was not sent within {elapsed:.1?}: the server does not read, or too many requests are \
+                         in flight; {delivery}"
+                    )?,
+                    Delivery::Sent => write!(
+                        f,
+                        "`{method}` got no answer within {elapsed:.1?}; {delivery}. The server does not answer input that \
+                         it cannot parse, and drops requests under overload"
+                    )?,
+                }
+                let said = process.as_ref().map_or("", |process| process.stderr_since_output());
+                match last_line(said) {
+                    Some(line) => write!(f, "; its last line on stderr since its last output: {}", cut(line, 240)),
+                    None => Ok(()),
+                }
+            }
         }
     }
 }

@@ -78,7 +78,7 @@ pub use watch::Running;
 use crate::record::Step;
 use crate::{
     envelope::{Envelope, Keys, Message, NotAMessage, Reader, RpcId},
-    error::{CallError, Disconnect, DisconnectReason, Fault, RpcError},
+    error::{CallError, Delivery, Disconnect, DisconnectReason, Fault, RpcError},
     frame::{Frame, Framer},
     json::Json,
     launch::ExitReport,
@@ -94,7 +94,7 @@ use alloc::{
     string::String,
     vec::Vec,
 };
-use core::{fmt, marker::PhantomData};
+use core::{fmt, marker::PhantomData, time::Duration};
 use hashbrown::HashMap;
 use link::Link;
 use requests::{Answered, Lane, Purpose, Requests};
@@ -441,7 +441,8 @@ impl Connection {
         if self.tap.is_some() && self.poll_timeout().is_some_and(|timeout| timeout.at <= now) {
             self.tap(now, || Step::Timeout);
         }
-        while let Some((key, fault)) = self.requests.expire(now) {
+        while let Some((key, delivery, elapsed)) = self.requests.expire(now) {
+            let fault = self.timed_out(delivery, elapsed);
             self.settle_request(now, key, Err(fault));
         }
         self.start_queued(now);
@@ -458,6 +459,12 @@ impl Connection {
         self.expire_logins(now);
         self.handle_link_timeout(now);
         self.ring_alarms(now);
+        // It was of this moment.
+        self.evidence = None;
+    }
+
+    fn timed_out(&self, delivery: Delivery, elapsed: Duration) -> Fault {
+        Fault::TimedOut { delivery, elapsed, process: self.evidence.clone().map(Box::new) }
     }
 }
 
