@@ -237,6 +237,13 @@ pub enum DisconnectReason {
     },
     /// Reading or writing failed.
     Io(String),
+    /// The program was not found, or not started, in time: a disk that does not answer, as a rule.
+    LaunchTimedOut {
+        /// What was waited for: [`Phase::Resolve`] or [`Phase::Spawn`].
+        phase: Phase,
+        /// How long it was waited for.
+        elapsed: Duration,
+    },
     /// No server was started: it was not found, or the system would not start it. Only with std, as the launching itself.
     #[cfg(feature = "std")]
     Launch(LaunchError),
@@ -260,12 +267,21 @@ impl fmt::Display for DisconnectReason {
                 write!(f, "the server did not answer `initialize` within {elapsed:.1?}; is this program an app-server?")
             }
             Self::Io(message) => write!(f, "moving bytes to or from the server failed: {message}"),
+            Self::LaunchTimedOut { phase, elapsed } => write_launch_timed_out(f, *phase, *elapsed),
             #[cfg(feature = "std")]
             Self::Launch(error) => write!(f, "no server was started: {error}"),
             Self::Protocol(message) => write!(f, "the server broke the protocol: {message}"),
             Self::Wire(message) => write!(f, "the pipes of the server's process cannot be used: {message}"),
         }
     }
+}
+
+fn write_launch_timed_out(f: &mut fmt::Formatter<'_>, phase: Phase, elapsed: Duration) -> fmt::Result {
+    let what = if phase == Phase::Resolve { "found" } else { "started" };
+    write!(
+        f,
+        "the codex program was not {what} within {elapsed:.1?}: is it, or a folder of PATH, on a disk that does not answer?"
+    )
 }
 
 /// Whether a request can have reached the server.
@@ -560,6 +576,13 @@ pub enum ConnectError {
     /// It was not found or could not be started. Only with std, as the launching itself.
     #[cfg(feature = "std")]
     Launch(LaunchError),
+    /// It was not found, or not started, in time. If the system starts it later all the same, it is ended at once.
+    TimedOut {
+        /// What was waited for: [`Phase::Resolve`] or [`Phase::Spawn`].
+        phase: Phase,
+        /// How long it was waited for.
+        elapsed: Duration,
+    },
     /// The runtime could not take over the pipes of the process.
     Wire(String),
 }
@@ -582,6 +605,7 @@ impl ConnectError {
     pub(crate) fn of(cause: Disconnect) -> Self {
         match cause.reason() {
             DisconnectReason::Launch(error) => Self::Launch(error.clone()),
+            DisconnectReason::LaunchTimedOut { phase, elapsed } => Self::TimedOut { phase: *phase, elapsed: *elapsed },
             DisconnectReason::Wire(message) => Self::Wire(message.clone()),
             _ => Self::Initialize(cause),
         }
@@ -593,6 +617,7 @@ impl ConnectError {
         match self {
             Self::Initialize(cause) => cause.reason().clone(),
             Self::Launch(error) => DisconnectReason::Launch(error),
+            Self::TimedOut { phase, elapsed } => DisconnectReason::LaunchTimedOut { phase, elapsed },
             Self::Wire(message) => DisconnectReason::Wire(message),
         }
     }
@@ -616,6 +641,7 @@ impl ConnectError {
             Self::Launch(LaunchError::Spawn { .. }) => Phase::Spawn,
             #[cfg(feature = "std")]
             Self::Launch(_) => Phase::Resolve,
+            Self::TimedOut { phase, .. } => *phase,
             Self::Wire(_) => Phase::Spawn,
         }
     }
@@ -623,7 +649,11 @@ impl ConnectError {
     /// Whether a deadline passed.
     #[must_use]
     pub fn is_timeout(&self) -> bool {
-        matches!(self, Self::Initialize(cause) if matches!(cause.reason(), DisconnectReason::InitializeTimedOut { .. }))
+        match self {
+            Self::Initialize(cause) => matches!(cause.reason(), DisconnectReason::InitializeTimedOut { .. }),
+            Self::TimedOut { .. } => true,
+            _ => false,
+        }
     }
 
     /// The last that the server wrote on stderr; empty when there was nothing.
@@ -642,6 +672,7 @@ impl fmt::Display for ConnectError {
             Self::Initialize(cause) => write!(f, "the handshake with the server failed: {cause}"),
             #[cfg(feature = "std")]
             Self::Launch(error) => write!(f, "{error}"),
+            Self::TimedOut { phase, elapsed } => write_launch_timed_out(f, *phase, *elapsed),
             Self::Wire(message) => write!(f, "the pipes of the server's process cannot be used: {message}"),
         }
     }

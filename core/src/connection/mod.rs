@@ -188,6 +188,8 @@ pub enum TimeoutReason {
     Ask,
     /// The connection ends, whatever is still missing.
     Drain,
+    /// The program is not found, or not started, in time.
+    Launch,
     /// A login that is waited for.
     Login,
     /// A request, the handshake included.
@@ -252,6 +254,8 @@ pub struct Counters {
 pub struct Connection {
     config: Config,
     link: Link,
+    /// Set while the program is looked for or started, and that is to have an end.
+    launching: Option<link::Launching>,
     /// The generation of this connection and the one that stands in for it. Set only when it is over.
     superseded: Option<(u64, u64)>,
     server: Option<ServerInfo>,
@@ -340,6 +344,7 @@ impl Connection {
             framer: Framer::new(config.limits.max_line),
             reader: None,
             link: Link::Idle,
+            launching: None,
             superseded: None,
             server: None,
             requests: Requests::new(),
@@ -457,6 +462,7 @@ impl Connection {
         self.start_queued(now);
         self.expire_asks(now);
         self.expire_logins(now);
+        self.handle_launch_timeout(now);
         self.handle_link_timeout(now);
         self.ring_alarms(now);
         // It was of this moment.
@@ -516,7 +522,8 @@ impl Connection {
         let alarm = self.alarms.next_due().map(|at| (at, TimeoutReason::Alarm));
         let ask = self.next_ask_due().map(|at| (at, TimeoutReason::Ask));
         let login = self.next_login_due().map(|at| (at, TimeoutReason::Login));
-        let all = [request, turn, drain, ask, login, alarm];
+        let launch = self.launch_due().map(|at| (at, TimeoutReason::Launch));
+        let all = [request, turn, drain, ask, login, alarm, launch];
         all.into_iter().flatten().min().map(|(at, reason)| Timeout { at, reason })
     }
 

@@ -20,6 +20,7 @@
 //!
 //! | name | lives | does |
 //! |---|---|---|
+//! | `turnwire-start` | until the process is started | looks for the program and starts it, if [`Starting`] was asked |
 //! | `turnwire-stderr` | as long as the process | reads stderr into a bounded ring, so that the process never blocks on it |
 //! | `turnwire-watch` | as long as the process | waits for the end, sweeps the group, collects, reports |
 //! | `turnwire-close` | while closing | climbs the ladder |
@@ -47,6 +48,7 @@
 mod home;
 mod owner;
 mod resolve;
+mod starting;
 mod stderr;
 #[cfg_attr(
     not(all(unix, not(any(target_os = "cygwin", target_os = "horizon", target_os = "openbsd", target_os = "redox")))),
@@ -69,6 +71,7 @@ use turnwire_core::{
 
 pub use owner::Owner;
 pub use resolve::{resolve, resolve_among};
+pub use starting::Starting;
 pub use stderr::StderrMark;
 
 /// A program that is being written while it is started fails with "text file busy". In a program with threads the
@@ -103,16 +106,22 @@ pub const KILL_PATIENCE: std::time::Duration = std::time::Duration::from_secs(2)
 
 /// Starts a process.
 ///
-/// Takes a few milliseconds as a rule, and up to 0.2 s more while the program's file is being written. Belongs on a thread
-/// that may block that long, or in an async task that accepts it.
+/// Takes a few milliseconds as a rule, up to 0.2 s more while the program's file is being written, and as long as the disk
+/// takes, if that is on a network. [`Starting`] does it on a thread of its own.
 ///
 /// # Errors
 ///
 /// [`LaunchError`] says why nothing was started; in that case nothing is left running.
 pub fn spawn(command: &Command) -> Result<Process, LaunchError> {
+    spawn_in_steps(command, || ())
+}
+
+/// [`spawn`], with a call in between: when the program was found.
+fn spawn_in_steps(command: &Command, found: impl FnOnce()) -> Result<Process, LaunchError> {
     let begun = Instant::now();
     let path = resolve(&command.program)?;
     let resolved = Instant::now();
+    found();
     if let Some(cwd) = &command.cwd {
         // Without this look, a missing folder would be reported like a missing program.
         check_folder(cwd)?;
