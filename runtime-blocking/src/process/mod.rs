@@ -207,5 +207,6 @@ fn spawn_error(path: PathBuf, error: &io::Error) -> LaunchError {
     if error.kind() == io::ErrorKind::PermissionDenied {
         return LaunchError::NotExecutable { path, obstacle: Obstacle::NotExecutable };
     }
-    LaunchError::Spawn { path, kind: error.kind(), message: error.to_string().into() }
+    let message = format!("{error}{}", sys::hint(error));
+    LaunchError::Spawn { path, kind: error.kind(), message: message.into() }
 }

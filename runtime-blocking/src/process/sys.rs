@@ -4,7 +4,9 @@ use super::stderr::Tail;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
-    process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, test_kill_process_group, waitid},
+    process::{
+        Pid, Signal, WaitId, WaitIdOptions, getpgid, kill_process, kill_process_group, test_kill_process_group, waitid,
+    },
 };
 use std::{
     io::{self, Read},
@@ -40,6 +42,17 @@ pub(super) fn lead_a_group(command: &mut Command) {
 
 pub(super) fn convert(status: std::process::ExitStatus) -> ExitStatus {
     ExitStatus::new(status.code(), status.signal())
+}
+
+/// What a failed start means and the system's own words do not say.
+pub(super) fn hint(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(code) if code == Errno::NOEXEC.raw_os_error() => {
+            "; it is no program for this machine, and no script with a first line such as `#!/bin/sh`: install it again, or \
+             give the path of another"
+        }
+        _ => "",
+    }
 }
 
 /// Kills and collects a child that has no owner yet, group and all. Blocks as long as the system takes to kill.
@@ -82,12 +95,17 @@ impl Group {
     }
 
     /// Tells all of the group to terminate. False if that could not be said.
-    pub(super) fn terminate(self) -> bool {
-        kill_process_group(self.leader, Signal::TERM).is_ok()
+    pub(super) fn terminate(&self) -> bool {
+        let all = kill_process_group(self.leader, Signal::TERM).is_ok();
+        // One that has gone over to another group is still ours, and the group that it joined is not.
+        let has_left = getpgid(Some(self.leader)).is_ok_and(|group| group != self.leader);
+        (has_left && kill_process(self.leader, Signal::TERM).is_ok()) || all
     }
 
     /// Kills all of the group. True if nothing of it is left to run.
-    pub(super) fn kill(self, _child: &mut Child) -> bool {
+    pub(super) fn kill(&self, child: &mut Child) -> bool {
+        // By itself too: it may have gone over to another group, which is none of ours.
+        drop(child.kill());
         match kill_process_group(self.leader, Signal::KILL) {
             Ok(()) | Err(Errno::SRCH) => true,
             // Apple's systems say so of a group that has nothing but zombies.

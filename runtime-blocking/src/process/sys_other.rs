@@ -20,6 +20,11 @@ pub(super) fn convert(status: std::process::ExitStatus) -> ExitStatus {
     ExitStatus::new(status.code(), None)
 }
 
+/// What a failed start means and the system's own words do not say.
+pub(super) fn hint(_error: &io::Error) -> &'static str {
+    ""
+}
+
 pub(super) fn end_now(child: &mut Child) {
     drop(child.kill());
     drop(child.wait());
