@@ -42,8 +42,9 @@
 //! - A ladder that is under way ends with the program. To leave nothing behind, wait with [`Owner::wait_exit`] before
 //!   returning from `main`. A server that heeds the end of its stdin ends all the same, as that pipe closes too.
 //! - A terminal's Ctrl-C goes to the foreground group and so does not reach the server by itself.
-//! - Where there are no process groups (Windows), the end is found by asking every 20 ms, there is no terminate rung, and
-//!   a kill ends the one process only. That part was never built on Windows.
+//! - Where there are no process groups (Windows), the end is found by asking every 20 ms, and there is no terminate rung. What
+//!   the server has started is in a Job Object with it, and ends with it or with this program; what it started before it was
+//!   put there, within microseconds of its own start, is not. That part was type-checked for Windows and never run there.
 
 mod home;
 mod owner;
