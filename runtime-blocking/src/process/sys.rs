@@ -9,9 +9,12 @@ use rustix::{
     },
 };
 use std::{
-    io::{self, Read},
-    os::unix::{net::UnixStream, process::CommandExt, process::ExitStatusExt},
-    process::{Child, ChildStderr, Command},
+    io::{self, Read, Write},
+    os::{
+        fd::AsFd,
+        unix::{net::UnixStream, process::CommandExt, process::ExitStatusExt},
+    },
+    process::{Child, ChildStderr, ChildStdin, ChildStdout, Command},
     thread,
     time::Duration,
 };
@@ -64,7 +67,6 @@ pub(super) fn end_now(child: &mut Child) {
 }
 
 /// A group and its leader. Signals are sent only while the leader is not collected: see the lock in `owner`.
-#[derive(Clone, Copy)]
 pub(super) struct Group {
     leader: Pid,
 }
@@ -78,7 +80,7 @@ impl Group {
     /// Waits until the leader has ended, and leaves it uncollected. False if it is no longer ours to wait for.
     ///
     /// The argument is for systems that can only ask.
-    pub(super) fn wait_for_end(self, _ask: impl Fn() -> bool) -> bool {
+    pub(super) fn wait_for_end(&self, _ask: impl Fn() -> bool) -> bool {
         loop {
             match waitid(WaitId::Pid(self.leader), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {
                 Ok(_) => return true,
@@ -89,7 +91,7 @@ impl Group {
     }
 
     /// Whether the leader has ended and waits to be collected.
-    pub(super) fn has_ended(self, _child: &mut Child) -> bool {
+    pub(super) fn has_ended(&self, _child: &mut Child) -> bool {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
         matches!(waitid(WaitId::Pid(self.leader), options), Ok(Some(_)))
     }
@@ -115,7 +117,7 @@ impl Group {
     }
 
     /// Waits, within a bound, until the group is empty. Sends no signal, so it may be asked after the leader was collected.
-    pub(super) fn wait_until_empty(self) {
+    pub(super) fn wait_until_empty(&self) {
         let mut pause = Duration::from_micros(250);
         let mut waited = Duration::ZERO;
         // Any other error, too, means that there is nothing to wait for.
@@ -124,6 +126,75 @@ impl Group {
             waited += pause;
             pause = (pause * 2).min(Duration::from_millis(20));
         }
+    }
+}
+
+/// What a thread reads or writes, with a way to say that it is enough.
+pub(crate) struct Stoppable<P> {
+    pipe: P,
+    stop: UnixStream,
+}
+
+/// Ends the reading or writing of a [`Stoppable`], at once, when it is dropped.
+pub(crate) struct Stopper {
+    _stop: UnixStream,
+}
+
+impl<P: AsFd> Stoppable<P> {
+    fn with(pipe: P) -> io::Result<(Self, Stopper)> {
+        let (stop, stopper) = UnixStream::pair()?;
+        Ok((Self { pipe, stop }, Stopper { _stop: stopper }))
+    }
+
+    /// Waits until the pipe is ready for this, or at its end. False if it is told to stop.
+    fn wait(&self, ready: PollFlags) -> io::Result<bool> {
+        let mut both = [PollFd::new(&self.stop, PollFlags::IN), PollFd::new(&self.pipe, ready)];
+        loop {
+            match poll(&mut both, None) {
+                Ok(_) => return Ok(both.first().is_some_and(|stop| stop.revents().is_empty())),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+impl Stoppable<ChildStdout> {
+    pub(crate) fn reader(stdout: ChildStdout) -> io::Result<(Self, Stopper)> {
+        Self::with(stdout)
+    }
+}
+
+impl Read for Stoppable<ChildStdout> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        // It is the only reader, so what is there is still there afterwards.
+        if self.wait(PollFlags::IN)? { self.pipe.read(buffer) } else { Ok(0) }
+    }
+}
+
+impl Stoppable<ChildStdin> {
+    pub(crate) fn writer(stdin: ChildStdin) -> io::Result<(Self, Stopper)> {
+        // A pipe that has room has it for a part, as a rule. This end is ours alone: the child's is not changed.
+        rustix::io::ioctl_fionbio(&stdin, true)?;
+        Self::with(stdin)
+    }
+}
+
+impl Write for Stoppable<ChildStdin> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            match self.pipe.write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                outcome => return outcome,
+            }
+            if !self.wait(PollFlags::OUT)? {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.pipe.flush()
     }
 }
 
