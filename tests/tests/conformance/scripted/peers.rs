@@ -55,7 +55,7 @@ scenario! {
 }
 
 scenario! {
-    fn a_server_that_closes_its_input_and_lives_is_over_with_the_next_request() {
+    fn pr_11_a_server_that_closes_its_input_and_lives_is_over_with_the_next_request() {
         let server = shell("hello; exec 0<&-; echo '{\"method\":\"deaf\"}'; while :; do sleep 0.05; done");
         let codex = wait!(rt::spawn_with(&server.shell_command(), hasty())).expect("connects");
         assert!(support::eventually(|| codex.counters().lines >= 2));
