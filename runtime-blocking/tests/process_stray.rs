@@ -15,7 +15,7 @@ fn threads() -> usize {
 }
 
 #[test]
-fn no_thread_stays_for_a_helper_that_keeps_the_pipes_open() {
+fn pr_15_no_thread_stays_for_a_helper_that_keeps_the_pipes_open() {
     let folder = Folder::new();
     let reply = r#"{"id":1,"result":{"userAgent":"x/0.163.0 (Linux)","codexHome":"/","platformFamily":"unix","platformOs":"linux"}}"#;
     let id = folder.path().join("id");
