@@ -137,7 +137,7 @@ impl<T: Transport> Driver<T> {
         };
         if due {
             let evidence = match next.map(|next| next.reason) {
-                Some(TimeoutReason::Drain | TimeoutReason::Request) => self.transport.evidence(),
+                Some(TimeoutReason::Drain | TimeoutReason::Request | TimeoutReason::Turn) => self.transport.evidence(),
                 _ => None,
             };
             self.hub.drive(cx, |connection, now| {

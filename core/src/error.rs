@@ -123,6 +123,11 @@ fn says_overloaded(data: &Json) -> bool {
         .any(|word| data.as_str().contains(word))
 }
 
+/// The last line that is not blank.
+fn last_line(text: &str) -> Option<&str> {
+    text.lines().map(str::trim).rfind(|line| !line.is_empty())
+}
+
 /// The beginning of a text, so many characters at most.
 fn cut(text: &str, characters: usize) -> &str {
     let end = text.char_indices().nth(characters).map_or(text.len(), |(at, _)| at);
@@ -195,13 +200,13 @@ impl fmt::Display for Disconnect {
         write!(f, "{}", self.0.reason)?;
         if let Some(exit) = &self.0.exit {
             if exit.status.is_some() {
-                write!(f, "; its process: {exit}")?;
+                write!(f, "; its process: {exit}, {:.1?} after its start", exit.elapsed)?;
             }
             // The last line is nearly always the one that explains; the whole tail is in `stderr_tail`. What was written
             // before the last message has nothing to do with the end, as a rule.
             let said =
                 [exit.stderr_since_output(), exit.stderr_tail()].into_iter().find(|text| !text.trim().is_empty());
-            if let Some(line) = said.unwrap_or_default().lines().map(str::trim).rfind(|line| !line.is_empty()) {
+            if let Some(line) = last_line(said.unwrap_or_default()) {
                 write!(f, "; its last line on stderr: {}", cut(line, 240))?;
             }
         }
@@ -232,6 +237,13 @@ pub enum DisconnectReason {
     },
     /// Reading or writing failed.
     Io(String),
+    /// The program was not found, or not started, in time: a disk that does not answer, as a rule.
+    LaunchTimedOut {
+        /// What was waited for: [`Phase::Resolve`] or [`Phase::Spawn`].
+        phase: Phase,
+        /// How long it was waited for.
+        elapsed: Duration,
+    },
     /// No server was started: it was not found, or the system would not start it. Only with std, as the launching itself.
     #[cfg(feature = "std")]
     Launch(LaunchError),
@@ -255,12 +267,21 @@ impl fmt::Display for DisconnectReason {
                 write!(f, "the server did not answer `initialize` within {elapsed:.1?}; is this program an app-server?")
             }
             Self::Io(message) => write!(f, "moving bytes to or from the server failed: {message}"),
+            Self::LaunchTimedOut { phase, elapsed } => write_launch_timed_out(f, *phase, *elapsed),
             #[cfg(feature = "std")]
             Self::Launch(error) => write!(f, "no server was started: {error}"),
             Self::Protocol(message) => write!(f, "the server broke the protocol: {message}"),
             Self::Wire(message) => write!(f, "the pipes of the server's process cannot be used: {message}"),
         }
     }
+}
+
+fn write_launch_timed_out(f: &mut fmt::Formatter<'_>, phase: Phase, elapsed: Duration) -> fmt::Result {
+    let what = if phase == Phase::Resolve { "found" } else { "started" };
+    write!(
+        f,
+        "the codex program was not {what} within {elapsed:.1?}: is it, or a folder of PATH, on a disk that does not answer?"
+    )
 }
 
 /// Whether a request can have reached the server.
@@ -381,6 +402,9 @@ pub enum Fault {
         delivery: Delivery,
         /// How long was waited since the call.
         elapsed: Duration,
+        /// What is known of the server's process, if there is one, with what it said on stderr since its last output: a server
+        /// that cannot parse a request says so there and nowhere else.
+        process: Option<Box<ExitReport>>,
     },
 }
 
@@ -511,18 +535,25 @@ impl fmt::Display for CallError {
                  {current} has taken its place because {cause}"
             ),
             Fault::TurnEnded => write!(f, "`{method}` was not sent because its turn ended first"),
-            Fault::TimedOut { delivery: Delivery::NotSent, elapsed } => write!(
-                f,
-                "`{method}` was not sent within {elapsed:.1?}: the server does not read, or too many requests are in \
-                 flight; {}",
-                Delivery::NotSent
-            ),
-            Fault::TimedOut { delivery: Delivery::Sent, elapsed } => write!(
-                f,
-                "`{method}` got no answer within {elapsed:.1?}; {}. The server does not answer input that it cannot \
-                 parse, and drops requests under overload",
-                Delivery::Sent
-            ),
+            Fault::TimedOut { delivery, elapsed, process } => {
+                match delivery {
+                    Delivery::NotSent => write!(
+                        f,
+                        "`{method}` was not sent within {elapsed:.1?}: the server does not read, or too many requests are \
+                         in flight; {delivery}"
+                    )?,
+                    Delivery::Sent => write!(
+                        f,
+                        "`{method}` got no answer within {elapsed:.1?}; {delivery}. The server does not answer input that \
+                         it cannot parse, and drops requests under overload"
+                    )?,
+                }
+                let said = process.as_ref().map_or("", |process| process.stderr_since_output());
+                match last_line(said) {
+                    Some(line) => write!(f, "; its last line on stderr since its last output: {}", cut(line, 240)),
+                    None => Ok(()),
+                }
+            }
         }
     }
 }
@@ -545,6 +576,13 @@ pub enum ConnectError {
     /// It was not found or could not be started. Only with std, as the launching itself.
     #[cfg(feature = "std")]
     Launch(LaunchError),
+    /// It was not found, or not started, in time. If the system starts it later all the same, it is ended at once.
+    TimedOut {
+        /// What was waited for: [`Phase::Resolve`] or [`Phase::Spawn`].
+        phase: Phase,
+        /// How long it was waited for.
+        elapsed: Duration,
+    },
     /// The runtime could not take over the pipes of the process.
     Wire(String),
 }
@@ -567,6 +605,7 @@ impl ConnectError {
     pub(crate) fn of(cause: Disconnect) -> Self {
         match cause.reason() {
             DisconnectReason::Launch(error) => Self::Launch(error.clone()),
+            DisconnectReason::LaunchTimedOut { phase, elapsed } => Self::TimedOut { phase: *phase, elapsed: *elapsed },
             DisconnectReason::Wire(message) => Self::Wire(message.clone()),
             _ => Self::Initialize(cause),
         }
@@ -578,6 +617,7 @@ impl ConnectError {
         match self {
             Self::Initialize(cause) => cause.reason().clone(),
             Self::Launch(error) => DisconnectReason::Launch(error),
+            Self::TimedOut { phase, elapsed } => DisconnectReason::LaunchTimedOut { phase, elapsed },
             Self::Wire(message) => DisconnectReason::Wire(message),
         }
     }
@@ -601,6 +641,7 @@ impl ConnectError {
             Self::Launch(LaunchError::Spawn { .. }) => Phase::Spawn,
             #[cfg(feature = "std")]
             Self::Launch(_) => Phase::Resolve,
+            Self::TimedOut { phase, .. } => *phase,
             Self::Wire(_) => Phase::Spawn,
         }
     }
@@ -608,7 +649,11 @@ impl ConnectError {
     /// Whether a deadline passed.
     #[must_use]
     pub fn is_timeout(&self) -> bool {
-        matches!(self, Self::Initialize(cause) if matches!(cause.reason(), DisconnectReason::InitializeTimedOut { .. }))
+        match self {
+            Self::Initialize(cause) => matches!(cause.reason(), DisconnectReason::InitializeTimedOut { .. }),
+            Self::TimedOut { .. } => true,
+            _ => false,
+        }
     }
 
     /// The last that the server wrote on stderr; empty when there was nothing.
@@ -627,6 +672,7 @@ impl fmt::Display for ConnectError {
             Self::Initialize(cause) => write!(f, "the handshake with the server failed: {cause}"),
             #[cfg(feature = "std")]
             Self::Launch(error) => write!(f, "{error}"),
+            Self::TimedOut { phase, elapsed } => write_launch_timed_out(f, *phase, *elapsed),
             Self::Wire(message) => write!(f, "the pipes of the server's process cannot be used: {message}"),
         }
     }

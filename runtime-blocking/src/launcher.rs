@@ -1,21 +1,23 @@
 //! Starting servers on threads.
 
 use crate::{
-    process::{self, Owner, Process},
+    process::{Owner, Process, Starting},
     transport::ThreadTransport,
     wait::wait_with,
 };
 use std::{
-    cell::Cell,
-    future::poll_fn,
+    cell::RefCell,
+    collections::BTreeSet,
+    future::Future,
+    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
-    task::Poll,
+    task::{Context, Poll},
     thread,
     time::{Duration, Instant},
 };
 use turnwire_core::{
     client::{Connector, Launch, SystemClock},
-    error::ConnectError,
+    error::{ConnectError, Phase},
     launch::Command,
 };
 
@@ -65,7 +67,7 @@ impl Connector for Servers {
         let for_thread = Arc::clone(&launch);
         let thread = thread::Builder::new().name("turnwire-driver".into()).spawn(move || {
             if let Some(launch) = take(&for_thread) {
-                serve(launch, &command, clock, &started);
+                serve(launch, command, clock, &started);
             }
         });
         if let Err(error) = thread {
@@ -76,27 +78,61 @@ impl Connector for Servers {
     }
 }
 
-fn serve(mut launch: Launch, command: &Command, clock: SystemClock, started: &Started) {
-    let until = Cell::new(None);
-    let sleep = |pause: Duration| {
-        until.set(Instant::now().checked_add(pause));
-        poll_fn(|_| match until.get().is_some_and(|until| Instant::now() < until) {
-            true => Poll::Pending,
-            false => Poll::Ready(()),
-        })
-    };
-    if !wait_with(launch.due(sleep), || until.get()) {
+/// A pause on a thread that looks again at the earliest of its alarms.
+struct Sleep<'a> {
+    /// `None`: longer than the clock can count.
+    until: Option<Instant>,
+    alarms: &'a RefCell<BTreeSet<Instant>>,
+}
+
+impl Future for Sleep<'_> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+        let Some(until) = self.until else { return Poll::Pending };
+        let mut alarms = self.alarms.borrow_mut();
+        if Instant::now() < until {
+            alarms.insert(until);
+            return Poll::Pending;
+        }
+        alarms.remove(&until);
+        Poll::Ready(())
+    }
+}
+
+impl Drop for Sleep<'_> {
+    fn drop(&mut self) {
+        if let Some(until) = self.until {
+            self.alarms.borrow_mut().remove(&until);
+        }
+    }
+}
+
+fn serve(mut launch: Launch, command: Command, clock: SystemClock, started: &Started) {
+    // When the thread has to look again: the earliest of what is slept for.
+    let alarms = RefCell::new(BTreeSet::new());
+    let sleep = |pause: Duration| Sleep { until: Instant::now().checked_add(pause), alarms: &alarms };
+    let look_again = || alarms.borrow().first().copied();
+    if !wait_with(launch.due(sleep), look_again) {
         return;
     }
-    let Process { stdin, stdout, owner, home, .. } = match process::spawn(command) {
-        Ok(process) => process,
-        Err(error) => return launch.fail(error.into()),
+    launch.begin(Phase::Resolve);
+    let starting = Starting::new(command);
+    if wait_with(launch.keep(starting.resolved(), sleep), look_again).is_none() {
+        return;
+    }
+    launch.begin(Phase::Spawn);
+    let started_process = wait_with(launch.keep(starting.process(), sleep), look_again);
+    let Process { stdin, stdout, owner, home, .. } = match started_process {
+        Some(Ok(process)) => process,
+        Some(Err(error)) => return launch.fail(error.into()),
+        None => return,
     };
     started.put(&owner);
     if let Some(home) = &home {
         launch.expect_home(home);
     }
-    match ThreadTransport::new(stdout, stdin, Some(owner)) {
+    match ThreadTransport::of_process(stdout, stdin, owner) {
         Ok(transport) => {
             let deadline = transport.deadline();
             let look_again = move || deadline.get().and_then(|at| clock.instant(at));

@@ -80,6 +80,32 @@ fn pr_02_a_server_that_ignores_eof_and_terminate_is_killed_within_the_bound() {
 }
 
 #[test]
+fn pr_02_a_server_that_has_gone_over_to_another_group_is_ended_all_the_same() {
+    if !std::path::Path::new("/usr/bin/perl").exists() {
+        return;
+    }
+    let folder = Folder::new();
+    for (heeds, status, forced) in
+        [("'DEFAULT'", signal(15), Forced::Terminated), ("'IGNORE'", signal(9), Forced::Killed)]
+    {
+        let program = folder.script("codex", "");
+        // Into the group of this test, which must not be signalled.
+        let text = format!(
+            "#!/usr/bin/perl\n$SIG{{TERM}} = {heeds}; setpgrp(0, getpgrp(getppid())) or die; $| = 1;\n\
+             print getpgrp(0) == $$ ? \"stayed\\n\" : \"left\\n\"; sleep 1 while 1;\n"
+        );
+        std::fs::write(&program, text).unwrap();
+        let Process { stdin, stdout, owner, .. } = start(&program);
+        assert_eq!(Lines::of(stdout).next(), "left");
+        drop(stdin);
+        owner.close();
+        let report = owner.wait_exit(LONG).unwrap();
+        assert_eq!((report.status, report.forced), (status, forced));
+        assert!(!exists(owner.pid()));
+    }
+}
+
+#[test]
 fn a_server_that_heeds_only_the_signal_is_reported_as_terminated() {
     let folder = Folder::new();
     let Process { stdin, stdout, owner, .. } = start(&folder.script("codex", DEAF));

@@ -131,6 +131,13 @@ fn pr_14_each_reason_has_an_error_of_its_own() {
     fs::write(&orphan, "#!/nowhere/node\n").unwrap();
     let said = error(orphan).to_string();
     assert!(said.contains("interpreter"), "{said}");
+
+    for content in ["echo a script without a first line", ""] {
+        let odd = folder.script("odd", "");
+        fs::write(&odd, content).unwrap();
+        let said = error(odd).to_string();
+        assert!(said.contains("no program for this machine") && said.contains("install it again"), "{said}");
+    }
 }
 
 #[test]

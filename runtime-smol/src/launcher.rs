@@ -1,11 +1,15 @@
 //! Starting servers as tasks of smol's global executor.
 
 use crate::transport::SmolTransport;
-use std::sync::{Arc, Mutex, PoisonError};
-use turnwire_blocking::process::{self, Owner, Process};
+use std::{
+    io,
+    process::{ChildStdin, ChildStdout},
+    sync::{Arc, Mutex, PoisonError},
+};
+use turnwire_blocking::process::{Owner, Process, Starting};
 use turnwire_core::{
     client::{Connector, Launch, SystemClock},
-    error::ConnectError,
+    error::{ConnectError, Phase},
     launch::Command,
 };
 
@@ -59,17 +63,40 @@ async fn serve(mut launch: Launch, command: Command, clock: SystemClock, started
     if !launch.due(sleep).await {
         return;
     }
-    let Process { stdin, stdout, owner, home, .. } = match process::spawn(&command) {
-        Ok(process) => process,
-        Err(error) => return launch.fail(error.into()),
+    launch.begin(Phase::Resolve);
+    let starting = Starting::new(command);
+    if launch.keep(starting.resolved(), sleep).await.is_none() {
+        return;
+    }
+    launch.begin(Phase::Spawn);
+    let Process { stdin, stdout, owner, home, .. } = match launch.keep(starting.process(), sleep).await {
+        Some(Ok(process)) => process,
+        Some(Err(error)) => return launch.fail(error.into()),
+        None => return,
     };
     started.put(&owner);
     if let Some(home) = &home {
         launch.expect_home(home);
     }
-    let pipes = async_io::Async::new(stdout).and_then(|reader| Ok((reader, async_io::Async::new(stdin)?)));
-    match pipes {
+    match pipes(stdout, stdin) {
         Ok((reader, writer)) => drop(launch.drive(SmolTransport::new(reader, writer, clock, Some(owner))).await),
         Err(error) => launch.fail(ConnectError::Wire(error.to_string())),
     }
+}
+
+#[cfg(unix)]
+fn pipes(
+    stdout: ChildStdout,
+    stdin: ChildStdin,
+) -> io::Result<(async_io::Async<ChildStdout>, async_io::Async<ChildStdin>)> {
+    Ok((async_io::Async::new(stdout)?, async_io::Async::new(stdin)?))
+}
+
+/// Elsewhere a pipe cannot be polled: threads of smol's pool read and write it.
+#[cfg(not(unix))]
+fn pipes(
+    stdout: ChildStdout,
+    stdin: ChildStdin,
+) -> io::Result<(smol::Unblock<ChildStdout>, smol::Unblock<ChildStdin>)> {
+    Ok((smol::Unblock::new(stdout), smol::Unblock::new(stdin)))
 }

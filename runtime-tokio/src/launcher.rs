@@ -3,10 +3,10 @@
 use crate::transport::TokioTransport;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::runtime::Handle;
-use turnwire_blocking::process::{self, Owner, Process};
+use turnwire_blocking::process::{Owner, Process, Starting};
 use turnwire_core::{
     client::{Connector, Launch, SystemClock},
-    error::ConnectError,
+    error::{ConnectError, Phase},
     launch::Command,
 };
 
@@ -64,9 +64,16 @@ async fn serve(mut launch: Launch, command: Command, clock: SystemClock, started
     if !launch.due(tokio::time::sleep).await {
         return;
     }
-    let Process { stdin, stdout, owner, home, .. } = match process::spawn(&command) {
-        Ok(process) => process,
-        Err(error) => return launch.fail(error.into()),
+    launch.begin(Phase::Resolve);
+    let starting = Starting::new(command);
+    if launch.keep(starting.resolved(), tokio::time::sleep).await.is_none() {
+        return;
+    }
+    launch.begin(Phase::Spawn);
+    let Process { stdin, stdout, owner, home, .. } = match launch.keep(starting.process(), tokio::time::sleep).await {
+        Some(Ok(process)) => process,
+        Some(Err(error)) => return launch.fail(error.into()),
+        None => return,
     };
     started.put(&owner);
     if let Some(home) = &home {

@@ -4,13 +4,14 @@ use super::{Clock, Codex, Generation, Hub, hub::Wait, session::Supervisor};
 use crate::{
     connection::Config,
     driver::{Driver, Transport},
-    error::{ConnectError, DisconnectReason},
+    error::{ConnectError, DisconnectReason, Phase},
+    time::Time,
 };
 use std::{
     fmt,
     future::{Future, poll_fn},
     path::Path,
-    pin::pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -72,26 +73,76 @@ impl Launch {
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing.
-    pub async fn due<S: Future<Output = ()>>(&mut self, sleep: impl FnOnce(Duration) -> S) -> bool {
+    pub async fn due<S: Future<Output = ()>>(&mut self, mut sleep: impl FnMut(Duration) -> S) -> bool {
         if let Some(before) = self.before.take() {
-            poll_fn(|cx| match self.poll_unwanted(cx) {
-                Poll::Ready(()) => Poll::Ready(()),
-                Poll::Pending => before.poll(cx, Wait::Link, |connection| match connection.closed() {
+            let gone = poll_fn(|cx| {
+                before.poll(cx, Wait::Link, |connection| match connection.closed() {
                     Some(_) => Poll::Ready(()),
                     None => Poll::Pending,
-                }),
-            })
-            .await;
+                })
+            });
+            let _ = self.keep(gone, &mut sleep).await;
         }
         if !self.delay.is_zero() {
-            let mut sleep = pin!(sleep(self.delay));
-            poll_fn(|cx| match self.poll_unwanted(cx) {
-                Poll::Ready(()) => Poll::Ready(()),
-                Poll::Pending => sleep.as_mut().poll(cx),
-            })
-            .await;
+            let pause = sleep(self.delay);
+            let _ = self.keep(pause, &mut sleep).await;
         }
         self.is_wanted()
+    }
+
+    /// Says that the program is looked for now ([`Phase::Resolve`]), or started ([`Phase::Spawn`]). Each has a time of its own
+    /// in [`Timeouts`](crate::connection::Timeouts), which [`keep`](Self::keep) keeps.
+    pub fn begin(&self, phase: Phase) {
+        if let Some(hub) = &self.hub {
+            hub.command(|connection, now| connection.handle_launching(now, phase));
+        }
+    }
+
+    /// Waits for a part of the work, and meanwhile keeps the time of all who wait for the server: there is no driver yet
+    /// to do so. `None` if nobody wants the server any more, or the time for it is over. `sleep` is the runtime's.
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops the work, and changes nothing else.
+    pub async fn keep<W: Future, S: Future<Output = ()>>(
+        &self,
+        work: W,
+        mut sleep: impl FnMut(Duration) -> S,
+    ) -> Option<W::Output> {
+        let mut work = pin!(work);
+        // The timer, and when it is set to.
+        let mut timer: Option<(Time, Pin<Box<S>>)> = None;
+        poll_fn(|cx| {
+            loop {
+                if self.poll_unwanted(cx).is_ready() {
+                    return Poll::Ready(None);
+                }
+                if let Poll::Ready(output) = work.as_mut().poll(cx) {
+                    return Poll::Ready(Some(output));
+                }
+                let Some(hub) = &self.hub else { return Poll::Ready(None) };
+                let now = hub.now();
+                let Some(at) = hub.read(|connection| connection.poll_timeout()).map(|next| next.at) else {
+                    timer = None;
+                    return Poll::Pending;
+                };
+                if at > now {
+                    let set = match &mut timer {
+                        Some((set_to, set)) if *set_to == at => set,
+                        none => &mut none.insert((at, Box::pin(sleep(at.since(now))))).1,
+                    };
+                    if set.as_mut().poll(cx).is_pending() {
+                        return Poll::Pending;
+                    }
+                    timer = None;
+                    if hub.now() < at {
+                        // A timer that is early is set once more.
+                        continue;
+                    }
+                }
+                hub.command(|connection, now| connection.handle_timeout(now));
+            }
+        })
+        .await
     }
 
     /// Whether anybody still wants the server: nobody has closed the session meanwhile.

@@ -225,6 +225,7 @@ fn is_a_death(cause: &Disconnect) -> bool {
         | DisconnectReason::Exited
         | DisconnectReason::InitializeTimedOut { .. }
         | DisconnectReason::Io(_)
+        | DisconnectReason::LaunchTimedOut { .. }
         | DisconnectReason::Protocol(_) => true,
     }
 }

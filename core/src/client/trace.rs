@@ -177,6 +177,7 @@ mod on {
             DisconnectReason::Exited => "exited",
             DisconnectReason::InitializeRefused(_) => "initialize_refused",
             DisconnectReason::InitializeTimedOut { .. } => "initialize_timed_out",
+            DisconnectReason::LaunchTimedOut { .. } => "launch_timed_out",
             DisconnectReason::Io(_) => "io",
             DisconnectReason::Protocol(_) => "protocol",
             #[allow(unreachable_patterns, reason = "there may be more")]

@@ -234,8 +234,13 @@ pub struct Timeouts {
     pub attestation: Duration,
     /// From the server's request for new tokens, or for the time, to the answer. Servers wait ten seconds.
     pub token_refresh: Duration,
-    /// From the start of the connection to the answer to `initialize`.
+    /// From the start of the connection, or from the first call that needs a server, to the answer to `initialize`. It bounds
+    /// [`resolve`](Self::resolve) and [`spawn`](Self::spawn) too.
     pub initialize: Duration,
+    /// From the start of the search for the program to its being found: a look at some places on the disk.
+    pub resolve: Duration,
+    /// From then to the program's being started. A disk on a network may take long.
+    pub spawn: Duration,
     /// From the call to the answer. Starting a hundred threads at once takes seconds, so this is generous.
     pub call: Duration,
     /// From handing a request to the transport to its answer.
@@ -258,6 +263,8 @@ impl Default for Timeouts {
             attestation: Duration::from_secs(1),
             token_refresh: Duration::from_secs(9),
             initialize: Duration::from_secs(30),
+            resolve: Duration::from_secs(10),
+            spawn: Duration::from_secs(20),
             call: Duration::from_secs(120),
             reply: Duration::from_secs(60),
             idle: Duration::from_secs(10),

@@ -299,13 +299,13 @@ impl Connection {
 
     /// The turn of a compaction has not shown itself.
     pub(super) fn handle_naming_timer(&mut self, now: Time, key: TurnKey) {
+        let fault = self.timed_out(Delivery::Sent, self.config.timeouts.reply);
         let Some(turn) = self.turns.get_mut(&key).filter(|turn| turn.id.is_none()) else { return };
         let Origin::Compaction { candidate, .. } = &mut turn.origin else { return };
         if let Some(id) = candidate.take() {
             return self.name_turn(now, key, id);
         }
         let thread = turn.thread.clone();
-        let fault = Fault::TimedOut { delivery: Delivery::Sent, elapsed: self.config.timeouts.reply };
         let ended = turn.end_unstarted(CallError::new(ThreadCompactStart::METHOD, fault));
         turn.is_over_for_server = true;
         self.drop_parked(&thread);

@@ -2,7 +2,7 @@
 
 use super::{Connection, Event, Lane, Purpose};
 use crate::{
-    error::{Delivery, Disconnect, DisconnectReason, Fault},
+    error::{Delivery, Disconnect, DisconnectReason, Fault, Phase},
     json::Json,
     launch::ExitReport,
     protocol::{ClientInfo, Initialize, InitializeCapabilities, InitializeResponse},
@@ -103,6 +103,14 @@ pub(super) struct Draining {
     evidence: Option<ExitReport>,
 }
 
+/// What is done to have a server, before there is any.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Launching {
+    phase: Phase,
+    since: Time,
+    due: Time,
+}
+
 impl Link {
     /// Whether nothing can be sent any more.
     pub(super) fn is_over(&self) -> bool {
@@ -165,8 +173,34 @@ impl Connection {
         }
     }
 
+    /// Takes that the program is looked for now ([`Phase::Resolve`]), or started ([`Phase::Spawn`]). From now on each of the
+    /// two has its own time ([`Timeouts::resolve`](super::Timeouts::resolve), [`Timeouts::spawn`](super::Timeouts::spawn)).
+    pub fn handle_launching(&mut self, now: Time, phase: Phase) {
+        let within = match phase {
+            Phase::Resolve => self.config.timeouts.resolve,
+            Phase::Spawn => self.config.timeouts.spawn,
+            Phase::Initialize => return,
+        };
+        if matches!(self.link, Link::Connecting) {
+            self.launching = Some(Launching { phase, since: now, due: now + within });
+        }
+    }
+
+    pub(super) fn launch_due(&self) -> Option<Time> {
+        self.launching.map(|launching| launching.due)
+    }
+
+    pub(super) fn handle_launch_timeout(&mut self, now: Time) {
+        let Some(Launching { phase, since, .. }) = self.launching.filter(|launching| launching.due <= now) else {
+            return;
+        };
+        self.drain(now, DisconnectReason::LaunchTimedOut { phase, elapsed: now.since(since) });
+        self.finish_link();
+    }
+
     /// Takes that there is a transport now, and whether a process stands behind it.
     pub fn handle_launched(&mut self, expects_exit: bool) {
+        self.launching = None;
         self.config.expects_exit = expects_exit;
         if self.link.is_over() && !expects_exit {
             self.finish_link();
@@ -296,6 +330,7 @@ impl Connection {
             return;
         }
         let until = now + self.config.timeouts.drain;
+        self.launching = None;
         self.link = Link::Draining(Box::new(Draining {
             reason,
             until,

@@ -49,6 +49,7 @@ mod kin;
 mod link;
 mod logins;
 mod needs;
+mod noise;
 mod propagation;
 mod refusals;
 mod requests;
@@ -77,7 +78,7 @@ pub use watch::Running;
 use crate::record::Step;
 use crate::{
     envelope::{Envelope, Keys, Message, NotAMessage, Reader, RpcId},
-    error::{CallError, Disconnect, DisconnectReason, Fault, RpcError},
+    error::{CallError, Delivery, Disconnect, DisconnectReason, Fault, RpcError},
     frame::{Frame, Framer},
     id::TurnId,
     json::Json,
@@ -94,7 +95,7 @@ use alloc::{
     string::String,
     vec::Vec,
 };
-use core::{fmt, marker::PhantomData};
+use core::{fmt, marker::PhantomData, time::Duration};
 use hashbrown::HashMap;
 use link::Link;
 use requests::{Answered, Lane, Purpose, Requests};
@@ -188,6 +189,8 @@ pub enum TimeoutReason {
     Ask,
     /// The connection ends, whatever is still missing.
     Drain,
+    /// The program is not found, or not started, in time.
+    Launch,
     /// A login that is waited for.
     Login,
     /// A request, the handshake included.
@@ -252,6 +255,8 @@ pub struct Counters {
 pub struct Connection {
     config: Config,
     link: Link,
+    /// Set while the program is looked for or started, and that is to have an end.
+    launching: Option<link::Launching>,
     /// The generation of this connection and the one that stands in for it. Set only when it is over.
     superseded: Option<(u64, u64)>,
     server: Option<ServerInfo>,
@@ -342,6 +347,7 @@ impl Connection {
             framer: Framer::new(config.limits.max_line),
             reader: None,
             link: Link::Idle,
+            launching: None,
             superseded: None,
             server: None,
             requests: Requests::new(),
@@ -444,7 +450,8 @@ impl Connection {
         if self.tap.is_some() && self.poll_timeout().is_some_and(|timeout| timeout.at <= now) {
             self.tap(now, || Step::Timeout);
         }
-        while let Some((key, fault)) = self.requests.expire(now) {
+        while let Some((key, delivery, elapsed)) = self.requests.expire(now) {
+            let fault = self.timed_out(delivery, elapsed);
             self.settle_request(now, key, Err(fault));
         }
         self.start_queued(now);
@@ -459,8 +466,15 @@ impl Connection {
         self.start_queued(now);
         self.expire_asks(now);
         self.expire_logins(now);
+        self.handle_launch_timeout(now);
         self.handle_link_timeout(now);
         self.ring_alarms(now);
+        // It was of this moment.
+        self.evidence = None;
+    }
+
+    fn timed_out(&self, delivery: Delivery, elapsed: Duration) -> Fault {
+        Fault::TimedOut { delivery, elapsed, process: self.evidence.clone().map(Box::new) }
     }
 }
 
@@ -512,7 +526,8 @@ impl Connection {
         let alarm = self.alarms.next_due().map(|at| (at, TimeoutReason::Alarm));
         let ask = self.next_ask_due().map(|at| (at, TimeoutReason::Ask));
         let login = self.next_login_due().map(|at| (at, TimeoutReason::Login));
-        let all = [request, turn, drain, ask, login, alarm];
+        let launch = self.launch_due().map(|at| (at, TimeoutReason::Launch));
+        let all = [request, turn, drain, ask, login, alarm, launch];
         all.into_iter().flatten().min().map(|(at, reason)| Timeout { at, reason })
     }
 
@@ -777,38 +792,20 @@ impl Connection {
         }
         let mut route = None;
         match reader.parse(line) {
-            Ok(Envelope { message, emitted_at_ms }) => match message {
-                Message::Notification { method, params, keys } => {
-                    self.handle_notification(now, line, &method, params, &keys, emitted_at_ms);
-                    route = self.route_of(&method, &keys);
-                }
-                Message::Request { id, method, params, keys } => {
-                    self.handle_server_request(now, id, &method, params, &keys);
-                }
-                Message::Success { id: RpcId::Integer(id), result } => {
-                    self.handle_response(now, id, Ok(result.into()), line);
-                }
-                Message::Failure { id: RpcId::Integer(id), error } => {
-                    self.handle_response(now, id, Err(Fault::Rpc(RpcError::parse(error))), line);
-                }
-                Message::Success { .. } | Message::Failure { .. } => {
-                    self.counters.unknown_responses += 1;
-                    self.diagnose(DiagnosticKind::UnknownResponse, line, line.len() as u64);
-                }
-            },
+            Ok(Envelope { message: Message::Notification { method, params, keys }, emitted_at_ms }) => {
+                self.handle_notification(now, line, &method, params, &keys, emitted_at_ms);
+                route = self.route_of(&method, &keys);
+            }
+            Ok(envelope) => self.handle_envelope(now, line, envelope),
             Err(NotAMessage::Blank) => {}
             Err(NotAMessage::Noise) => {
-                self.counters.noise += 1;
-                self.diagnose(DiagnosticKind::Noise, line, line.len() as u64);
+                if !self.handle_within_noise(now, line) {
+                    self.note_noise(line);
+                }
             }
             Err(NotAMessage::Malformed | NotAMessage::Shapeless) => {
-                self.counters.malformed += 1;
-                self.diagnose(if_malformed, line, line.len() as u64);
-                if self.config.strict {
-                    let reason =
-                        DisconnectReason::Protocol(alloc::format!("a line of {} bytes is no message", line.len()));
-                    self.drain(now, reason);
-                    self.finish_link();
+                if self.config.strict || !self.handle_within_noise(now, line) {
+                    self.note_malformed(now, line, if_malformed);
                 }
             }
         }

@@ -312,8 +312,8 @@ impl Requests {
         self.timers.first().map(|(due, _)| *due)
     }
 
-    /// Takes the next request whose deadline has passed, with the fault that it ends with.
-    pub(crate) fn expire(&mut self, now: Time) -> Option<(RequestKey, Fault)> {
+    /// Takes the next request whose deadline has passed, with whether it was sent, and the time since the call.
+    pub(crate) fn expire(&mut self, now: Time) -> Option<(RequestKey, Delivery, Duration)> {
         let (due, key) = *self.timers.first()?;
         if due > now {
             return None;
@@ -328,7 +328,7 @@ impl Requests {
                 self.given_up.pop_front();
             }
         }
-        Some((key, Fault::TimedOut { delivery, elapsed }))
+        Some((key, delivery, elapsed))
     }
 
     /// Whether a request can have reached the server.

@@ -408,8 +408,7 @@ impl Connection {
                     }
                     Interrupt::Idle | Interrupt::Settled(_) => return,
                 };
-                let elapsed = self.config.timeouts.interrupt;
-                let fault = Fault::TimedOut { delivery, elapsed };
+                let fault = self.timed_out(delivery, self.config.timeouts.interrupt);
                 self.settle_interrupt(key, Err(CallError::new(TurnInterrupt::METHOD, fault)));
             }
         }

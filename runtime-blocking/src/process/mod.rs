@@ -20,6 +20,7 @@
 //!
 //! | name | lives | does |
 //! |---|---|---|
+//! | `turnwire-start` | until the process is started | looks for the program and starts it, if [`Starting`] was asked |
 //! | `turnwire-stderr` | as long as the process | reads stderr into a bounded ring, so that the process never blocks on it |
 //! | `turnwire-watch` | as long as the process | waits for the end, sweeps the group, collects, reports |
 //! | `turnwire-close` | while closing | climbs the ladder |
@@ -41,12 +42,14 @@
 //! - A ladder that is under way ends with the program. To leave nothing behind, wait with [`Owner::wait_exit`] before
 //!   returning from `main`. A server that heeds the end of its stdin ends all the same, as that pipe closes too.
 //! - A terminal's Ctrl-C goes to the foreground group and so does not reach the server by itself.
-//! - Where there are no process groups (Windows), the end is found by asking every 20 ms, there is no terminate rung, and
-//!   a kill ends the one process only. That part was never built on Windows.
+//! - Where there are no process groups (Windows), the end is found by asking every 20 ms, and there is no terminate rung. What
+//!   the server has started is in a Job Object with it, and ends with it or with this program; what it started before it was
+//!   put there, within microseconds of its own start, is not. That part was type-checked for Windows and never run there.
 
 mod home;
 mod owner;
 mod resolve;
+mod starting;
 mod stderr;
 #[cfg_attr(
     not(all(unix, not(any(target_os = "cygwin", target_os = "horizon", target_os = "openbsd", target_os = "redox")))),
@@ -69,7 +72,9 @@ use turnwire_core::{
 
 pub use owner::Owner;
 pub use resolve::{resolve, resolve_among};
+pub use starting::Starting;
 pub use stderr::StderrMark;
+pub(crate) use sys::{Stoppable, Stopper};
 
 /// A program that is being written while it is started fails with "text file busy". In a program with threads the
 /// writer can be a process that another thread has just forked, which holds the file until its exec: a matter of
@@ -103,16 +108,22 @@ pub const KILL_PATIENCE: std::time::Duration = std::time::Duration::from_secs(2)
 
 /// Starts a process.
 ///
-/// Takes a few milliseconds as a rule, and up to 0.2 s more while the program's file is being written. Belongs on a thread
-/// that may block that long, or in an async task that accepts it.
+/// Takes a few milliseconds as a rule, up to 0.2 s more while the program's file is being written, and as long as the disk
+/// takes, if that is on a network. [`Starting`] does it on a thread of its own.
 ///
 /// # Errors
 ///
 /// [`LaunchError`] says why nothing was started; in that case nothing is left running.
 pub fn spawn(command: &Command) -> Result<Process, LaunchError> {
+    spawn_in_steps(command, || ())
+}
+
+/// [`spawn`], with a call in between: when the program was found.
+fn spawn_in_steps(command: &Command, found: impl FnOnce()) -> Result<Process, LaunchError> {
     let begun = Instant::now();
     let path = resolve(&command.program)?;
     let resolved = Instant::now();
+    found();
     if let Some(cwd) = &command.cwd {
         // Without this look, a missing folder would be reported like a missing program.
         check_folder(cwd)?;
@@ -198,5 +209,6 @@ fn spawn_error(path: PathBuf, error: &io::Error) -> LaunchError {
     if error.kind() == io::ErrorKind::PermissionDenied {
         return LaunchError::NotExecutable { path, obstacle: Obstacle::NotExecutable };
     }
-    LaunchError::Spawn { path, kind: error.kind(), message: error.to_string().into() }
+    let message = format!("{error}{}", sys::hint(error));
+    LaunchError::Spawn { path, kind: error.kind(), message: message.into() }
 }

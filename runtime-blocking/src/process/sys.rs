@@ -4,12 +4,17 @@ use super::stderr::Tail;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
-    process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, test_kill_process_group, waitid},
+    process::{
+        Pid, Signal, WaitId, WaitIdOptions, getpgid, kill_process, kill_process_group, test_kill_process_group, waitid,
+    },
 };
 use std::{
-    io::{self, Read},
-    os::unix::{net::UnixStream, process::CommandExt, process::ExitStatusExt},
-    process::{Child, ChildStderr, Command},
+    io::{self, Read, Write},
+    os::{
+        fd::AsFd,
+        unix::{net::UnixStream, process::CommandExt, process::ExitStatusExt},
+    },
+    process::{Child, ChildStderr, ChildStdin, ChildStdout, Command},
     thread,
     time::Duration,
 };
@@ -42,6 +47,17 @@ pub(super) fn convert(status: std::process::ExitStatus) -> ExitStatus {
     ExitStatus::new(status.code(), status.signal())
 }
 
+/// What a failed start means and the system's own words do not say.
+pub(super) fn hint(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(code) if code == Errno::NOEXEC.raw_os_error() => {
+            "; it is no program for this machine, and no script with a first line such as `#!/bin/sh`: install it again, or \
+             give the path of another"
+        }
+        _ => "",
+    }
+}
+
 /// Kills and collects a child that has no owner yet, group and all. Blocks as long as the system takes to kill.
 pub(super) fn end_now(child: &mut Child) {
     if let Some(group) = Group::of(child) {
@@ -51,7 +67,6 @@ pub(super) fn end_now(child: &mut Child) {
 }
 
 /// A group and its leader. Signals are sent only while the leader is not collected: see the lock in `owner`.
-#[derive(Clone, Copy)]
 pub(super) struct Group {
     leader: Pid,
 }
@@ -65,7 +80,7 @@ impl Group {
     /// Waits until the leader has ended, and leaves it uncollected. False if it is no longer ours to wait for.
     ///
     /// The argument is for systems that can only ask.
-    pub(super) fn wait_for_end(self, _ask: impl Fn() -> bool) -> bool {
+    pub(super) fn wait_for_end(&self, _ask: impl Fn() -> bool) -> bool {
         loop {
             match waitid(WaitId::Pid(self.leader), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {
                 Ok(_) => return true,
@@ -76,18 +91,23 @@ impl Group {
     }
 
     /// Whether the leader has ended and waits to be collected.
-    pub(super) fn has_ended(self, _child: &mut Child) -> bool {
+    pub(super) fn has_ended(&self, _child: &mut Child) -> bool {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
         matches!(waitid(WaitId::Pid(self.leader), options), Ok(Some(_)))
     }
 
     /// Tells all of the group to terminate. False if that could not be said.
-    pub(super) fn terminate(self) -> bool {
-        kill_process_group(self.leader, Signal::TERM).is_ok()
+    pub(super) fn terminate(&self) -> bool {
+        let all = kill_process_group(self.leader, Signal::TERM).is_ok();
+        // One that has gone over to another group is still ours, and the group that it joined is not.
+        let has_left = getpgid(Some(self.leader)).is_ok_and(|group| group != self.leader);
+        (has_left && kill_process(self.leader, Signal::TERM).is_ok()) || all
     }
 
     /// Kills all of the group. True if nothing of it is left to run.
-    pub(super) fn kill(self, _child: &mut Child) -> bool {
+    pub(super) fn kill(&self, child: &mut Child) -> bool {
+        // By itself too: it may have gone over to another group, which is none of ours.
+        drop(child.kill());
         match kill_process_group(self.leader, Signal::KILL) {
             Ok(()) | Err(Errno::SRCH) => true,
             // Apple's systems say so of a group that has nothing but zombies.
@@ -97,7 +117,7 @@ impl Group {
     }
 
     /// Waits, within a bound, until the group is empty. Sends no signal, so it may be asked after the leader was collected.
-    pub(super) fn wait_until_empty(self) {
+    pub(super) fn wait_until_empty(&self) {
         let mut pause = Duration::from_micros(250);
         let mut waited = Duration::ZERO;
         // Any other error, too, means that there is nothing to wait for.
@@ -106,6 +126,75 @@ impl Group {
             waited += pause;
             pause = (pause * 2).min(Duration::from_millis(20));
         }
+    }
+}
+
+/// What a thread reads or writes, with a way to say that it is enough.
+pub(crate) struct Stoppable<P> {
+    pipe: P,
+    stop: UnixStream,
+}
+
+/// Ends the reading or writing of a [`Stoppable`], at once, when it is dropped.
+pub(crate) struct Stopper {
+    _stop: UnixStream,
+}
+
+impl<P: AsFd> Stoppable<P> {
+    fn with(pipe: P) -> io::Result<(Self, Stopper)> {
+        let (stop, stopper) = UnixStream::pair()?;
+        Ok((Self { pipe, stop }, Stopper { _stop: stopper }))
+    }
+
+    /// Waits until the pipe is ready for this, or at its end. False if it is told to stop.
+    fn wait(&self, ready: PollFlags) -> io::Result<bool> {
+        let mut both = [PollFd::new(&self.stop, PollFlags::IN), PollFd::new(&self.pipe, ready)];
+        loop {
+            match poll(&mut both, None) {
+                Ok(_) => return Ok(both.first().is_some_and(|stop| stop.revents().is_empty())),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+impl Stoppable<ChildStdout> {
+    pub(crate) fn reader(stdout: ChildStdout) -> io::Result<(Self, Stopper)> {
+        Self::with(stdout)
+    }
+}
+
+impl Read for Stoppable<ChildStdout> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        // It is the only reader, so what is there is still there afterwards.
+        if self.wait(PollFlags::IN)? { self.pipe.read(buffer) } else { Ok(0) }
+    }
+}
+
+impl Stoppable<ChildStdin> {
+    pub(crate) fn writer(stdin: ChildStdin) -> io::Result<(Self, Stopper)> {
+        // A pipe that has room has it for a part, as a rule. This end is ours alone: the child's is not changed.
+        rustix::io::ioctl_fionbio(&stdin, true)?;
+        Self::with(stdin)
+    }
+}
+
+impl Write for Stoppable<ChildStdin> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            match self.pipe.write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                outcome => return outcome,
+            }
+            if !self.wait(PollFlags::OUT)? {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.pipe.flush()
     }
 }
 

@@ -1,9 +1,14 @@
-//! What is left without groups and without waiting that does not collect. Compiled, not tested.
+//! What is left without groups and without waiting that does not collect. Type-checked for Windows, never run there.
+//!
+//! On Windows a Job Object stands in for the group: closing its last handle ends every process in it. This program holds
+//! that handle, so a server and its children end with the program too, however that ends. What the server starts between its
+//! own start and its entry into the job, a matter of microseconds, is not in it.
 
 use super::stderr::Tail;
 use std::{
-    io::{self, Read},
-    process::{Child, ChildStderr, Command},
+    io::{self, Read, Write},
+    process::{Child, ChildStderr, ChildStdin, ChildStdout, Command},
+    sync::{Mutex, PoisonError},
     thread,
     time::Duration,
 };
@@ -20,42 +25,115 @@ pub(super) fn convert(status: std::process::ExitStatus) -> ExitStatus {
     ExitStatus::new(status.code(), None)
 }
 
+/// What a failed start means and the system's own words do not say.
+pub(super) fn hint(_error: &io::Error) -> &'static str {
+    ""
+}
+
 pub(super) fn end_now(child: &mut Child) {
     drop(child.kill());
     drop(child.wait());
 }
 
-/// A group of one. Asking collects the child here, which does no harm: the handle keeps its id from being used again.
-#[derive(Clone, Copy)]
-pub(super) struct Group;
+/// The child, and on Windows what it starts. Asking collects the child here, which does no harm: the handle keeps its id from
+/// being used again.
+pub(super) struct Group {
+    /// Taken by whoever ends it.
+    job: Mutex<Option<job::Job>>,
+    /// Whether there was one: not where there are none, and where the system would not give one.
+    has_job: bool,
+}
 
 impl Group {
-    pub(super) fn of(_child: &Child) -> Option<Self> {
-        Some(Self)
+    pub(super) fn of(child: &Child) -> Option<Self> {
+        let job = job::of(child);
+        Some(Self { has_job: job.is_some(), job: Mutex::new(job) })
     }
 
-    pub(super) fn wait_for_end(self, ask: impl Fn() -> bool) -> bool {
+    pub(super) fn wait_for_end(&self, ask: impl Fn() -> bool) -> bool {
         while !ask() {
             thread::sleep(ASK_EVERY);
         }
         true
     }
 
-    pub(super) fn has_ended(self, child: &mut Child) -> bool {
+    pub(super) fn has_ended(&self, child: &mut Child) -> bool {
         !matches!(child.try_wait(), Ok(None))
     }
 
-    pub(super) fn terminate(self) -> bool {
+    pub(super) fn terminate(&self) -> bool {
         false
     }
 
-    pub(super) fn kill(self, child: &mut Child) -> bool {
+    /// Kills the child and all that is in its job. True if there was one, so that nothing of it is left to run.
+    pub(super) fn kill(&self, child: &mut Child) -> bool {
+        drop(self.job.lock().unwrap_or_else(PoisonError::into_inner).take());
         drop(child.kill());
-        // One process was killed, no group.
-        false
+        self.has_job
     }
 
-    pub(super) fn wait_until_empty(self) {}
+    pub(super) fn wait_until_empty(&self) {}
+}
+
+#[cfg(windows)]
+mod job {
+    use std::{os::windows::io::AsRawHandle, process::Child};
+
+    pub(super) use win32job::Job;
+
+    /// A job with this child in it, which ends all that is in it when it is dropped.
+    pub(super) fn of(child: &Child) -> Option<Job> {
+        let mut limits = win32job::ExtendedLimitInfo::new();
+        limits.limit_kill_on_job_close();
+        let job = Job::create_with_limit_info(&limits).ok()?;
+        job.assign_process(child.as_raw_handle() as isize).ok()?;
+        Some(job)
+    }
+}
+
+#[cfg(not(windows))]
+mod job {
+    use std::process::Child;
+
+    /// There are none.
+    pub(super) enum Job {}
+
+    pub(super) const fn of(_child: &Child) -> Option<Job> {
+        None
+    }
+}
+
+/// What a thread reads or writes. It cannot be told to stop.
+pub(crate) struct Stoppable<P>(P);
+
+pub(crate) struct Stopper;
+
+impl Stoppable<ChildStdout> {
+    pub(crate) fn reader(stdout: ChildStdout) -> io::Result<(Self, Stopper)> {
+        Ok((Self(stdout), Stopper))
+    }
+}
+
+impl Read for Stoppable<ChildStdout> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl Stoppable<ChildStdin> {
+    pub(crate) fn writer(stdin: ChildStdin) -> io::Result<(Self, Stopper)> {
+        Ok((Self(stdin), Stopper))
+    }
+}
+
+impl Write for Stoppable<ChildStdin> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// The reading end of stderr. It cannot be told to stop: a stray process that holds the other end holds the thread too.

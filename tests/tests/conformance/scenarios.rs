@@ -44,6 +44,10 @@ mod turn_set {
     use super::*;
     include!("scripted/turn_set.rs");
 }
+mod peers {
+    use super::*;
+    include!("scripted/peers.rs");
+}
 mod tree {
     use super::*;
     include!("scripted/tree.rs");

@@ -15,7 +15,7 @@ use std::{
 use turnwire_blocking::{
     Command, Event, TurnError, TurnResult,
     core::{
-        launch::Environment,
+        launch::{CloseLadder, Environment},
         record::{Recording, Replay, ReplayedEvent},
     },
     protocol::ThreadStart,
@@ -250,6 +250,39 @@ impl Scripted {
         let text = fs::read_to_string(self.folder.join(format!("received-{start}"))).unwrap_or_default();
         let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("each line is one JSON value"));
         lines.filter(|line| line["method"] == method).map(|line| line["params"].clone()).collect()
+    }
+}
+
+/// A server that is a few lines of shell: `hello` takes the handshake. For what no script of the kit can do.
+pub(crate) fn shell(body: &str) -> Scripted {
+    let server = scripted(&Script::new());
+    let reply = r#"{"id":1,"result":{"userAgent":"x/0.163.0 (Linux)","codexHome":"/","platformFamily":"unix","platformOs":"linux"}}"#;
+    let hello = format!("hello() {{ read -r line; printf '%s\\n' '{reply}'; read -r line; }}");
+    fs::write(server.folder.join("shell"), format!("#!/bin/sh\n{hello}\n{body}\n")).expect("a script");
+    make_executable(&server.folder.join("shell"));
+    server
+}
+
+pub(crate) fn make_executable(path: &std::path::Path) {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("executable");
+    }
+    let _ = path;
+}
+
+impl Scripted {
+    /// The command of a [`shell`], which is ended in half a second.
+    pub(crate) fn shell_command(&self) -> Command {
+        let short = Duration::from_millis(200);
+        let ladder = CloseLadder::new().eof_grace(short).terminate_grace(short);
+        self.command().program(self.folder.join("shell")).close_ladder(ladder)
+    }
+
+    /// A path in the server's folder.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
     }
 }
 

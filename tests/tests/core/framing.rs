@@ -57,6 +57,42 @@ fn fr_01_wherever_the_bytes_are_cut_the_events_are_the_same() {
 }
 
 #[test]
+fn fr_02_what_a_terminal_does_not_show_hides_no_message_at_any_time() {
+    let mut lab = Lab::new(Config::default());
+    let id = lab.sent_one()["id"].clone();
+    lab.say_bytes(
+        format!(
+            "\u{feff}\u{1b}]0;title\u{7}{}\u{1b}[0m\r\n",
+            json!({"id": id, "result": {"userAgent": "a/0.163.0 (b)"}})
+        )
+        .as_bytes(),
+    );
+    assert!(lab.connection.is_ready());
+    lab.sent();
+    let reader = lab.connection.subscribe(Scope::Connection);
+    lab.say_bytes(
+        b" 10%\r 99%\r{\"method\":\"one\"}\n\x1b[32m{\"method\":\"two\"}\x1b[0m\nlog: {\"method\":\"three\"}\n",
+    );
+    let seen = lab.read(reader);
+    assert_eq!(seen, ["diagnostic Noise", "one", "diagnostic Noise", "two", "diagnostic Noise"]);
+    assert_eq!((lab.connection.counters().noise, lab.connection.counters().malformed), (4, 0));
+}
+
+#[test]
+fn fr_02_a_banner_that_does_not_end_its_line_hides_the_answer_of_the_handshake_from_nobody_else() {
+    let mut lab = Lab::new(Config::default());
+    let id = lab.sent_one()["id"].clone();
+    let answer = json!({"id": id, "result": {"userAgent": "a/0.163.0 (b)"}}).to_string();
+    // A log of our own request is no answer, and what is answered is taken once.
+    lab.say_bytes(format!("got {}\n", json!({"id": id, "method": "initialize"})).as_bytes());
+    assert!(!lab.connection.is_ready());
+    lab.say_bytes(format!("Loading {{a, b}} ... {answer}\n{answer}\nsent {answer}\n").as_bytes());
+    assert!(lab.connection.is_ready());
+    let counters = lab.connection.counters();
+    assert_eq!((counters.noise, counters.duplicate, counters.refused), (3, 1, 0), "{counters:?}");
+}
+
+#[test]
 fn fr_02_banners_blank_lines_and_colours_before_the_first_message_are_counted_and_offered() {
     let mut lab = Lab::new(Config::default());
     let id = lab.sent_one()["id"].clone();

@@ -3,7 +3,7 @@ use serde_json::json;
 use std::time::Duration;
 use turnwire_core::{
     connection::{Config, Event, TurnOptions},
-    error::{DisconnectReason, Fault},
+    error::{Disconnect, DisconnectReason, Fault, Phase},
     protocol::{MemoryReset, ModelList, Request, ThreadDelete, ThreadStart, TurnStart, UserInput},
 };
 
@@ -60,6 +60,38 @@ fn hs_03_a_server_that_never_answers_initialize_ends_in_a_named_timeout_with_the
     assert!(matches!(error.fault, Fault::Disconnected { .. }), "{error}");
     assert!(lab.connection.wants_close_write());
     lab.assert_quiet();
+}
+
+#[test]
+fn the_search_for_the_program_and_its_start_have_a_time_each() {
+    let seconds = Duration::from_secs;
+    for (phase, limit) in [(Phase::Resolve, seconds(4)), (Phase::Spawn, seconds(5))] {
+        let mut config = Config::default();
+        config.timeouts.resolve = seconds(4);
+        config.timeouts.spawn = seconds(5);
+        let mut lab = Lab::new(config);
+        let models = lab.connection.request(lab.now, &ModelList::default()).expect("queued");
+        lab.connection.handle_launching(lab.now, Phase::Resolve);
+        if phase == Phase::Spawn {
+            lab.pass(seconds(3));
+            lab.connection.handle_launching(lab.now, Phase::Spawn);
+        }
+        assert!(lab.jump());
+        let cause = lab.connection.closed().expect("closed at the deadline").clone();
+        assert_eq!(cause.reason(), &DisconnectReason::LaunchTimedOut { phase, elapsed: limit });
+        assert!(lab.connection.take_response(&models).expect("has its outcome").is_err());
+        lab.assert_quiet();
+    }
+    // Once there is a transport, only the time of the handshake is left.
+    let mut lab = Lab::new(Config::default());
+    lab.connection.handle_launching(lab.now, Phase::Spawn);
+    lab.connection.handle_launched(false);
+    lab.sent();
+    assert!(lab.jump());
+    assert!(matches!(
+        lab.connection.closed().map(Disconnect::reason),
+        Some(DisconnectReason::InitializeTimedOut { .. })
+    ));
 }
 
 #[test]

@@ -59,7 +59,7 @@ fn rq_02_a_late_answer_is_counted_and_ignored() {
     let error = lab.connection.take_response(&slow).expect("has its outcome").expect_err("timed out");
     assert!(error.is_timeout());
     assert_eq!(error.method, "model/list");
-    let Fault::TimedOut { delivery: Delivery::Sent, elapsed } = error.fault else { panic!("{error}") };
+    let Fault::TimedOut { delivery: Delivery::Sent, elapsed, .. } = error.fault else { panic!("{error}") };
     assert_eq!(elapsed, Duration::from_secs(6));
     lab.say(json!({"id": id, "result": {"data": []}}));
     assert_eq!(lab.connection.counters().late, 1);

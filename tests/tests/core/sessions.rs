@@ -14,7 +14,7 @@ use std::{
 use turnwire_core::{
     client::{Clock, Connector, Launch, connect_lazily},
     connection::{Config, RestartPolicy},
-    error::{ConnectError, DisconnectReason, Fault},
+    error::{ConnectError, Delivery, DisconnectReason, Fault, Phase},
     launch::LaunchError,
     time::Time,
 };
@@ -144,4 +144,33 @@ fn pr_16_restarts_are_counted_over_a_window_and_wait_longer_each_time() {
     hands.pass(Duration::from_secs(61));
     assert_eq!([call(), call(), call()], [4, 5, 5], "and two more when the window has passed");
     assert_eq!((seen, codex.generation().number()), (vec![1, 2, 3, 4, 5], 5));
+}
+
+#[test]
+fn while_a_server_is_being_started_the_time_of_those_who_wait_is_kept() {
+    let (notes, hands) = (Notes::default(), Hands::default());
+    let mut config = Config::default();
+    config.timeouts.call = Duration::from_secs(1);
+    config.timeouts.resolve = Duration::from_secs(9);
+    let codex = connect_lazily(config, Arc::new(hands.clone()), notes.clone());
+    let mut models = Box::pin(codex.models());
+    assert!(poll(models.as_mut()).is_pending());
+    let launch = notes.take().remove(0);
+    launch.begin(Phase::Resolve);
+    let sleep = |pause| {
+        let (hands, until) = (hands.clone(), hands.now() + pause);
+        std::future::poll_fn(move |_| if hands.now() < until { Poll::Pending } else { Poll::Ready(()) })
+    };
+    let mut starting = pin!(launch.keep(std::future::pending::<()>(), sleep));
+    assert!(poll(starting.as_mut()).is_pending() && poll(models.as_mut()).is_pending());
+    hands.pass(Duration::from_secs(2));
+    assert!(poll(starting.as_mut()).is_pending());
+    let Poll::Ready(Err(error)) = poll(models.as_mut()) else { panic!("at its deadline") };
+    assert!(matches!(error.fault, Fault::TimedOut { delivery: Delivery::NotSent, .. }), "{error}");
+    let mut ready = pin!(codex.ready());
+    assert!(poll(ready.as_mut()).is_pending());
+    hands.pass(Duration::from_secs(7));
+    assert!(matches!(poll(starting.as_mut()), Poll::Ready(None)), "the time for the start is over");
+    let Poll::Ready(Err(error)) = poll(ready.as_mut()) else { panic!("at its deadline") };
+    assert!(matches!(error, ConnectError::TimedOut { phase: Phase::Resolve, .. }) && error.is_timeout(), "{error}");
 }

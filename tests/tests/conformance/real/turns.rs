@@ -9,8 +9,8 @@ use rt::{
         ThreadResume, TurnStart, UserInput,
     },
 };
-use std::time::Duration;
-use turnwire_testkit::model::{ExecCommand, Gate, Message, Reply, Usage};
+use std::time::{Duration, Instant};
+use turnwire_testkit::model::{ExecCommand, GATE_BOUND, Gate, Message, Reply, Usage};
 
 /// Whether the server is older than this: all that there are have versions of one length.
 fn is_older(codex: &rt::Codex, than: &str) -> bool {
@@ -60,9 +60,11 @@ scenario! {
         let turn = wait!(thread.turn(TurnRequest::new("Go on for ever.").on_drop(DropPolicy::Interrupt))).expect("a turn");
         // At once, so most likely before the server would take an interrupt.
         drop(turn);
+        let start = Instant::now();
         server.model.push_for("Stay", Reply::new().message(Message::new("Two.")).hold(&second));
         let left = wait!(thread.turn(TurnRequest::new("Stay.").when_busy(WhenBusy::Queue))).expect("it runs again");
         assert!(second.wait_reached(PATIENCE), "the model is asked");
+        assert!(start.elapsed() < GATE_BOUND / 2, "the first was interrupted, and did not end when the model let go");
         let id = left.id().expect("named");
         drop(left);
         assert_eq!(thread.running_turn(), Some(id.clone()));

@@ -254,7 +254,7 @@ scenario! {
 
 scenario! {
     fn rq_13_a_request_that_the_server_ignores_ends_at_its_deadline_and_the_message_says_what_it_may_be() {
-        let server = scripted(&Script::new().rule(Rule::on("odd")));
+        let server = scripted(&Script::new().rule(Rule::on("odd").stderr("cannot parse that\n")));
         let mut config = rt::Config::default();
         config.timeouts.reply = Duration::from_millis(300);
         let codex = wait!(rt::spawn_with(&server.command(), config)).expect("connects");
@@ -263,6 +263,8 @@ scenario! {
         assert!(start.elapsed() < Duration::from_secs(5));
         assert!(matches!(error.fault, Fault::TimedOut { delivery: Delivery::Sent, .. }), "{error}");
         assert!(error.to_string().contains("does not answer input that it cannot parse"), "{error}");
+        assert!(error.to_string().ends_with("since its last output: cannot parse that"), "{error}");
+        assert!(!format!("{error:?}").contains("cannot parse that"));
         assert!(wait!(codex.models()).is_ok(), "the session lives");
         wait!(codex.close());
     }
