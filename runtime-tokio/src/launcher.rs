@@ -1,11 +1,11 @@
 //! Starting servers as tokio tasks.
 
-use crate::transport::TokioTransport;
+use crate::{clock::TokioClock, transport::TokioTransport};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::runtime::Handle;
 use turnwire_blocking::process::{Owner, Process, Starting};
 use turnwire_core::{
-    client::{Connector, Launch, SystemClock},
+    client::{Connector, Launch},
     error::{ConnectError, Phase},
     launch::Command,
 };
@@ -37,14 +37,14 @@ impl Started {
 /// Starts a process of one command whenever a session wants a server.
 pub(crate) struct Servers {
     command: Command,
-    clock: SystemClock,
+    clock: TokioClock,
     started: Started,
     /// Where the session was made.
     runtime: Option<Handle>,
 }
 
 impl Servers {
-    pub(crate) fn new(command: Command, clock: SystemClock, started: Started) -> Self {
+    pub(crate) fn new(command: Command, clock: TokioClock, started: Started) -> Self {
         Self { command, clock, started, runtime: Handle::try_current().ok() }
     }
 }
@@ -60,7 +60,7 @@ impl Connector for Servers {
     }
 }
 
-async fn serve(mut launch: Launch, command: Command, clock: SystemClock, started: Started) {
+async fn serve(mut launch: Launch, command: Command, clock: TokioClock, started: Started) {
     if !launch.due(tokio::time::sleep).await {
         return;
     }

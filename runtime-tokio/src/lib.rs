@@ -24,7 +24,11 @@
 //!
 //! The runtime must have its time and, for [`spawn`], its io driver enabled. When the runtime shuts down, everything that
 //! waits on a session fails with a typed error, and the server's process ends.
+//!
+//! Deadlines go by tokio's clock, so a test can pause it and move it on. What it runs against must then live in the same runtime:
+//! while everything there waits, a paused clock jumps to the next deadline, and does not wait for a process or a thread.
 
+mod clock;
 mod launcher;
 mod transport;
 
@@ -37,12 +41,13 @@ pub use turnwire_core::{
     exports::*,
 };
 
+use clock::TokioClock;
 use launcher::{Servers, Started};
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use transport::TokioTransport;
 use turnwire_blocking::process;
-use turnwire_core::client::{SystemClock, connect_lazily, connect_with_clock};
+use turnwire_core::client::{connect_lazily, connect_with_clock};
 
 /// Starts a server and connects to it.
 ///
@@ -90,7 +95,7 @@ pub fn lazy(command: &Command, config: Config) -> Codex {
 }
 
 fn session(command: &Command, config: Config, started: Started) -> Codex {
-    let clock = SystemClock::default();
+    let clock = TokioClock::default();
     connect_lazily(config, Arc::new(clock), Servers::new(command.clone(), clock, started))
 }
 
@@ -129,13 +134,13 @@ where
 
 async fn start<R, W>(
     config: Config,
-    transport: impl FnOnce(SystemClock) -> TokioTransport<R, W>,
+    transport: impl FnOnce(TokioClock) -> TokioTransport<R, W>,
 ) -> Result<Codex, ConnectError>
 where
     R: AsyncRead + Send + Unpin + 'static,
     W: AsyncWrite + Send + Unpin + 'static,
 {
-    let clock = SystemClock::default();
+    let clock = TokioClock::default();
     let (codex, driver) = connect_with_clock(config, transport(clock), Arc::new(clock));
     drop(tokio::spawn(driver));
     codex.ready().await?;

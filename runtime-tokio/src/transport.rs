@@ -1,5 +1,6 @@
 //! The driver's transport on tokio.
 
+use crate::clock::TokioClock;
 use std::{
     future::Future,
     io,
@@ -8,28 +9,23 @@ use std::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::{Instant, Sleep},
+    time::Sleep,
 };
 use turnwire_blocking::process::Owner;
-use turnwire_core::{
-    client::{StartTimings, SystemClock},
-    driver::Transport,
-    launch::ExitReport,
-    time::Time,
-};
+use turnwire_core::{client::StartTimings, driver::Transport, launch::ExitReport, time::Time};
 
 pub(crate) struct TokioTransport<R, W> {
     reader: R,
     /// `None` once it is closed.
     writer: Option<W>,
-    clock: SystemClock,
+    clock: TokioClock,
     /// The timer and what it is set to.
     sleep: Option<(Time, Pin<Box<Sleep>>)>,
     owner: Option<Owner>,
 }
 
 impl<R, W> TokioTransport<R, W> {
-    pub(crate) fn new(reader: R, writer: W, clock: SystemClock, owner: Option<Owner>) -> Self {
+    pub(crate) fn new(reader: R, writer: W, clock: TokioClock, owner: Option<Owner>) -> Self {
         Self { reader, writer: Some(writer), clock, sleep: None, owner }
     }
 }
@@ -82,11 +78,11 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Transport for TokioTransport<R
             Some((set_to, sleep)) => {
                 if *set_to != at {
                     *set_to = at;
-                    sleep.as_mut().reset(Instant::from_std(instant));
+                    sleep.as_mut().reset(instant);
                 }
                 sleep
             }
-            none => &mut none.insert((at, Box::pin(tokio::time::sleep_until(Instant::from_std(instant))))).1,
+            none => &mut none.insert((at, Box::pin(tokio::time::sleep_until(instant)))).1,
         };
         sleep.as_mut().poll(cx)
     }
