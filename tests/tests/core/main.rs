@@ -9,6 +9,7 @@ mod corners;
 #[path = "../cut/mod.rs"]
 mod cut;
 mod cuts;
+mod edges;
 mod framing;
 mod handshake;
 mod kin;

@@ -1,0 +1,370 @@
+//! What mutants of the core showed at its bounds: the last that fits, the first that does not, and what is remembered.
+
+use crate::lab::{Lab, completed, delta, message};
+use serde_json::{Value, json};
+use std::time::Duration;
+use turnwire_core::{
+    connection::{AskKind, Asked, Config, ListenFor, ListenerKey, NextAsk, Scope},
+    json::Json,
+    protocol::{CustomReviewTarget, FsReadFile, ReviewStart, TurnStart, UserInput},
+    turn::{Next, RawEvent, State, TurnOptions, WhenBusy},
+};
+
+const FILES: &str = "item/fileChange/requestApproval";
+
+fn listen(lab: &mut Lab, kinds: &[AskKind]) -> ListenerKey {
+    let mut wants = ListenFor::default();
+    wants.kinds = kinds.iter().copied().collect();
+    lab.connection.listen(wants)
+}
+
+fn take(lab: &mut Lab, listener: ListenerKey) -> Option<Asked> {
+    match lab.connection.next_ask(listener) {
+        NextAsk::Asked(asked) => Some(asked),
+        _ => None,
+    }
+}
+
+fn ask(lab: &mut Lab, id: u32, method: &str, thread: &str, turn: &str) {
+    let params = json!({"threadId": thread, "turnId": turn, "itemId": "i"});
+    lab.say(json!({"id": id, "method": method, "params": params}));
+}
+
+/// The changes of a file, said of an item.
+fn changing(lab: &mut Lab, thread: &str, item: &str, changes: &Value) {
+    let item = json!({"type": "fileChange", "id": item, "status": "inProgress", "changes": changes});
+    lab.notify("item/started", json!({"threadId": thread, "turnId": "U", "item": item}));
+}
+
+#[test]
+fn what_is_handed_over_at_once_is_some_tens_of_kilobytes_whatever_is_in_the_buffer_already() {
+    let mut config = Config::default();
+    config.limits.max_in_flight = 100;
+    let mut lab = Lab::ready_with(config);
+    for _ in 0..60 {
+        let _ = lab.connection.request(lab.now, &FsReadFile::new("/".repeat(4_000))).expect("it waits");
+    }
+    let mut out = vec![b'x'; 1 << 20];
+    let mut pieces = Vec::new();
+    loop {
+        let before = out.len();
+        if !lab.connection.poll_transmit(lab.now, &mut out) {
+            break;
+        }
+        pieces.push(out.len() - before);
+    }
+    assert!(pieces.iter().all(|piece| *piece < 64 * 1024 + 5_000), "{pieces:?}");
+    assert!(pieces.iter().sum::<usize>() > 60 * 4_000 && pieces.len() < 6, "{pieces:?}");
+}
+
+#[test]
+fn requests_that_are_open_may_hold_as_many_bytes_as_the_bound_and_no_more() {
+    let mut lab = Lab::ready();
+    let listener = listen(&mut lab, &[AskKind::FileChange]);
+    ask(&mut lab, 10, FILES, "T", "U");
+    let length = take(&mut lab, listener).expect("it is asked").request.params.len();
+    let mut config = Config::default();
+    config.limits.max_unread_bytes = 2 * length;
+    let mut lab = Lab::ready_with(config);
+    let listener = listen(&mut lab, &[AskKind::FileChange]);
+    for id in [10, 11, 12] {
+        ask(&mut lab, id, FILES, "T", "U");
+    }
+    assert_eq!((lab.connection.counters().asks, lab.connection.counters().refused), (2, 1));
+    // What is answered makes room.
+    let asked = take(&mut lab, listener).expect("it is asked");
+    lab.connection.respond(asked.key, Ok(Json::parse(r#"{"decision":"decline"}"#).expect("JSON"))).expect("open");
+    lab.connection.release_ask(asked.key);
+    ask(&mut lab, 13, FILES, "T", "U");
+    assert_eq!((lab.connection.counters().asks, lab.connection.counters().refused), (2, 1));
+}
+
+#[test]
+fn an_id_that_stands_for_another_request_ends_the_one_before() {
+    for (method, thread, turn, is_same) in [
+        (FILES, "T", "U", true),
+        ("item/commandExecution/requestApproval", "T", "U", false),
+        (FILES, "S", "U", false),
+        (FILES, "T", "V", false),
+    ] {
+        let mut lab = Lab::ready();
+        let listener = listen(&mut lab, &[AskKind::FileChange, AskKind::Command]);
+        ask(&mut lab, 7, FILES, "T", "U");
+        take(&mut lab, listener).expect("the first");
+        ask(&mut lab, 7, method, thread, turn);
+        assert_eq!(take(&mut lab, listener).is_none(), is_same, "{method} {thread} {turn}");
+        assert_eq!(lab.connection.counters().replayed, u64::from(is_same));
+    }
+}
+
+#[test]
+fn as_many_answers_are_remembered_as_requests_may_be_open() {
+    let mut config = Config::default();
+    config.limits.max_asks = 2;
+    let mut lab = Lab::ready_with(config);
+    let listener = listen(&mut lab, &[AskKind::FileChange]);
+    for id in [1, 2, 3] {
+        ask(&mut lab, id, FILES, "T", "U");
+        let asked = take(&mut lab, listener).expect("it is asked");
+        lab.connection.refuse(asked.key);
+        lab.connection.release_ask(asked.key);
+    }
+    // The first is forgotten, and the others are the same requests still.
+    for (id, replayed) in [(3, 1), (2, 2), (1, 2)] {
+        ask(&mut lab, id, FILES, "T", "U");
+        assert_eq!(lab.connection.counters().replayed, replayed, "{id}");
+    }
+}
+
+#[test]
+fn a_tool_call_goes_to_who_registered_tools_and_a_decision_to_who_reads_the_turn() {
+    for (method, goes_to_stream) in [("item/tool/call", false), (FILES, true)] {
+        let mut lab = Lab::ready();
+        let (turn, reader) = lab.turn("T", "U");
+        lab.connection.ask_reader(turn, reader, true);
+        let listener = listen(&mut lab, &[AskKind::ToolCall, AskKind::FileChange]);
+        ask(&mut lab, 7, method, "T", "U");
+        assert_eq!(take(&mut lab, listener).is_none(), goes_to_stream, "{method}");
+        // The stream shows it in any case.
+        let Next::Event(RawEvent::Asked(shown)) = lab.connection.next_event(reader) else { panic!("{method}") };
+        assert_eq!(lab.connection.claim_ask(shown.key, reader).is_some(), goes_to_stream, "{method}");
+    }
+}
+
+#[test]
+fn the_changes_of_items_are_kept_up_to_the_bounds_and_for_their_own_item_only() {
+    let changes = json!([{"path": "/a", "diff": "+", "kind": {"type": "add"}}]);
+    let length = changes.to_string().len();
+    // How many of four are kept: by their number, by their bytes.
+    for (max_asks, max_bytes, kept) in [(2, 1 << 20, 2), (100, 4 * length, 4), (100, 4 * length - 1, 3)] {
+        let mut config = Config::default();
+        config.limits.max_asks = max_asks;
+        config.limits.max_unread_bytes = max_bytes;
+        let mut lab = Lab::ready_with(config);
+        for item in ["1", "2", "3", "4"] {
+            changing(&mut lab, "T", item, &changes);
+        }
+        // The last is over, which makes room for a request.
+        let item = json!({"type": "fileChange", "id": "4", "status": "completed"});
+        lab.notify("item/completed", json!({"threadId": "T", "turnId": "U", "item": item}));
+        let listener = listen(&mut lab, &[AskKind::FileChange]);
+        let mut known = 0;
+        for item in ["1", "2", "3"] {
+            let params = json!({"threadId": "T", "turnId": "U", "itemId": item});
+            lab.say(json!({"id": item, "method": FILES, "params": params}));
+            let asked = take(&mut lab, listener).expect("it is asked");
+            known += usize::from(asked.changes.is_some());
+            lab.connection.refuse(asked.key);
+            lab.connection.release_ask(asked.key);
+        }
+        assert_eq!(known + 1, kept, "{max_asks} {max_bytes}");
+    }
+    // One item's end forgets its own changes: not those of another item, and not those of another thread.
+    let mut lab = Lab::ready();
+    for (thread, item) in [("T", "1"), ("T", "2"), ("S", "1")] {
+        changing(&mut lab, thread, item, &changes);
+    }
+    let item = json!({"type": "fileChange", "id": "1", "status": "completed"});
+    lab.notify("item/completed", json!({"threadId": "T", "turnId": "U", "item": item}));
+    let listener = listen(&mut lab, &[AskKind::FileChange]);
+    for (id, thread, item, expected) in [(1, "T", "1", false), (2, "T", "2", true), (3, "S", "1", true)] {
+        let params = json!({"threadId": thread, "turnId": "U", "itemId": item});
+        lab.say(json!({"id": id, "method": FILES, "params": params}));
+        let asked = take(&mut lab, listener).expect("it is asked");
+        assert_eq!(asked.changes.is_some(), expected, "{thread} {item}");
+    }
+}
+
+#[test]
+fn what_comes_for_a_review_on_a_thread_of_its_own_before_its_answer_is_kept_within_the_bounds() {
+    let line = |text: &str| {
+        let (method, params) = delta("N", "R", "i", text);
+        json!({"method": method, "params": params})
+    };
+    let length = line("a").to_string().len();
+    for (max_events, max_bytes, kept) in [(2, 1 << 20, 2), (100, 2 * length, 2), (100, 2 * length - 1, 1)] {
+        let mut config = Config::default();
+        config.limits.max_parked_events = max_events;
+        config.limits.max_unread_bytes = max_bytes;
+        config.limits.merge_after = None;
+        let mut lab = Lab::ready_with(config);
+        let params = ReviewStart::new("T", CustomReviewTarget::new("Look."));
+        let turn = lab.connection.start_review(lab.now, &params, true, &TurnOptions::default()).expect("it starts");
+        let id = lab.sent_one()["id"].clone();
+        for text in ["a", "b", "c"] {
+            lab.say(line(text));
+        }
+        assert_eq!(lab.connection.counters().left_out, 3 - kept, "{max_events} {max_bytes}");
+        let reader = lab.connection.subscribe(Scope::Turn(turn));
+        let named = json!({"id": "R", "status": "inProgress", "items": []});
+        lab.say(json!({"id": id, "result": {"reviewThreadId": "N", "turn": named}}));
+        let deltas = lab.read(reader).into_iter().filter(|event| event.starts_with("delta")).count();
+        assert_eq!(deltas as u64, kept);
+    }
+}
+
+#[test]
+fn nothing_of_a_turn_that_was_refused_comes_in_the_next_turn_of_its_thread() {
+    let mut lab = Lab::ready();
+    let (_, _, id) = lab.start_turn("T");
+    let (method, params) = delta("T", "U", "i", "of the first");
+    lab.notify(method, params);
+    lab.say(json!({"id": id, "error": {"code": -32603, "message": "no"}}));
+    let (_, reader, id) = lab.start_turn("T");
+    lab.say(json!({"id": id, "result": {"turn": {"id": "U"}}}));
+    assert_eq!(lab.read(reader), [] as [&str; 0]);
+}
+
+#[test]
+fn a_turn_that_runs_out_of_time_while_it_waits_for_its_thread_leaves_nothing() {
+    let mut lab = Lab::ready();
+    let (first, _) = lab.turn("T", "U");
+    let options = TurnOptions::default().when_busy(WhenBusy::Queue).deadline(Duration::from_secs(5));
+    let params = TurnStart::new("T", [UserInput::text("Later.")]);
+    let waiting = lab.connection.start_turn(lab.now, &params, &options).expect("it waits");
+    assert_eq!(lab.connection.turn_state(waiting), Some(State::Queued));
+    lab.pass(Duration::from_secs(5));
+    assert_eq!(lab.connection.turn_state(waiting), Some(State::TimedOut));
+    lab.connection.release_turn(waiting);
+    assert_eq!(lab.connection.counters().turns, 1, "the server never knew of it");
+    let (method, params) = completed("T", "U", "completed");
+    lab.notify(method, params);
+    lab.connection.release_turn(first);
+    lab.assert_quiet();
+}
+
+#[test]
+fn a_notification_is_read_as_what_its_method_says_only() {
+    use turnwire_core::protocol::{ItemCompletedNotification, ItemStartedNotification};
+    let mut lab = Lab::ready();
+    let (_, reader) = lab.turn("T", "U");
+    lab.notify("item/completed", json!({"threadId": "T", "turnId": "U", "item": message("m", "text", None)}));
+    let Next::Event(RawEvent::Notification(event)) = lab.connection.next_event(reader) else { panic!("it came") };
+    assert!(event.decode::<ItemCompletedNotification>().is_some());
+    assert!(event.decode::<ItemStartedNotification>().is_none());
+}
+
+#[test]
+fn what_an_event_counts_for_grows_with_what_it_holds() {
+    let mut lab = Lab::ready();
+    let (_, reader) = lab.turn("T", "U");
+    let size = |lab: &mut Lab| {
+        let Next::Event(event) = lab.connection.next_event(reader) else { panic!("it came") };
+        event.size()
+    };
+    let mut sizes = Vec::new();
+    for length in [1, 101] {
+        let text = "x".repeat(length);
+        let delta = |extra: bool| {
+            let mut params = json!({"threadId": "T", "turnId": "U", "itemId": "i", "delta": text});
+            if extra {
+                params["extra"] = json!("y");
+            }
+            params
+        };
+        lab.notify("item/agentMessage/delta", delta(false));
+        let plain = size(&mut lab);
+        lab.notify("item/agentMessage/delta", delta(true));
+        // Kept as it came, and as text.
+        let raw = size(&mut lab) - delta(true).to_string().len();
+        assert_eq!(raw, plain);
+        lab.notify(&text, json!({"threadId": "T", "turnId": "U"}));
+        let method = size(&mut lab);
+        lab.notify("a", json!({"threadId": "T", "turnId": "U", "text": text}));
+        let params = size(&mut lab);
+        lab.say(json!({"id": length, "method": text, "params": {"threadId": "T", "turnId": "U", "text": text}}));
+        let refused = size(&mut lab);
+        sizes.push([plain, method, params, refused]);
+    }
+    let grown: Vec<usize> = sizes[1].iter().zip(sizes[0]).map(|(long, short)| long - short).collect();
+    assert_eq!(grown, [100, 100, 100, 200]);
+    // Ids are shared, unless they are longer than ids are.
+    let (short, long) = ("i".repeat(100), "i".repeat(1_000));
+    let of_item = |lab: &mut Lab, item: &str| {
+        let (method, params) = delta("T", "U", item, "x");
+        lab.notify(method, params);
+        size(lab)
+    };
+    assert_eq!(of_item(&mut lab, &short), sizes[0][0]);
+    assert_eq!(of_item(&mut lab, &long), sizes[0][0] + 1_000 + 2 - 3 * 64);
+}
+
+#[test]
+fn a_child_is_known_by_the_turn_that_it_runs_for_whoever_started_that() {
+    let mut lab = Lab::ready();
+    // Nobody here has to do with either.
+    for (thread, turn) in [("O", "W"), ("P", "U")] {
+        lab.notify("turn/started", json!({"threadId": thread, "turn": {"id": turn, "status": "inProgress"}}));
+    }
+    lab.notify("turn/started", json!({"threadId": "C", "turn": {"id": "V", "rootTurnId": "U"}}));
+    assert_eq!(lab.connection.parent_of("C").map(ToString::to_string), Some("P".to_owned()));
+    let (_, _) = lab.turn("T", "X");
+    lab.notify("turn/started", json!({"threadId": "D", "turn": {"id": "Y", "rootTurnId": "X"}}));
+    assert_eq!(lab.connection.parent_of("D").map(ToString::to_string), Some("T".to_owned()));
+}
+
+#[test]
+fn a_word_of_the_model_about_its_agents_is_certain_when_it_made_them_and_a_hint_otherwise() {
+    let call = |tool: &str, sender: &str| {
+        json!({"type": "collabAgentToolCall", "id": "c", "tool": tool, "status": "completed",
+            "senderThreadId": sender, "receiverThreadIds": ["C"], "agentsStates": {}})
+    };
+    let activity = |kind: &str| json!({"type": "subAgentActivity", "id": "a", "kind": kind, "agentThreadId": "C", "agentPath": "/a"});
+    for (thread, item, is_certain) in [
+        ("P", call("spawnAgent", "P"), true),
+        ("P", call("wait", "P"), false),
+        ("P", activity("started"), true),
+        ("P", activity("interacted"), false),
+    ] {
+        let mut lab = Lab::ready();
+        lab.notify("item/completed", json!({"threadId": thread, "turnId": "U", "item": item}));
+        lab.notify("thread/started", json!({"thread": {"id": "C", "parentThreadId": "Q"}}));
+        let parent = if is_certain { "P" } else { "Q" };
+        assert_eq!(lab.connection.parent_of("C").map(ToString::to_string).as_deref(), Some(parent), "{item}");
+    }
+}
+
+#[test]
+fn a_turn_that_only_the_models_words_come_from_is_silent_sooner_than_one_with_a_tool_at_work() {
+    for (kind, is_at_work) in [("agentMessage", false), ("commandExecution", true)] {
+        let mut lab = Lab::ready();
+        let options = TurnOptions::default()
+            .idle_deadline(Duration::from_secs(10))
+            .idle_deadline_while_working(Duration::from_secs(100));
+        let params = TurnStart::new("T", [UserInput::text("Go.")]);
+        let turn = lab.connection.start_turn(lab.now, &params, &options).expect("it starts");
+        let id = lab.sent_one()["id"].clone();
+        lab.say(json!({"id": id, "result": {"turn": {"id": "U"}}}));
+        let item = json!({"type": kind, "id": "i", "command": "x", "text": "", "status": "inProgress"});
+        lab.notify("item/started", json!({"threadId": "T", "turnId": "U", "item": item}));
+        lab.pass(Duration::from_secs(50));
+        assert_eq!(lab.connection.turn_state(turn) == Some(State::TimedOut), !is_at_work, "{kind}");
+    }
+}
+
+#[test]
+fn logins_that_are_waited_for_are_counted_and_end_in_their_own_time() {
+    let mut lab = Lab::ready();
+    let quick = lab.connection.watch_login(lab.now, Some("L"), Some(Duration::from_secs(5)));
+    let slow = lab.connection.watch_login(lab.now, Some("M"), Some(Duration::from_secs(60)));
+    assert_eq!(lab.connection.counters().logins, 2);
+    lab.pass(Duration::from_secs(5));
+    assert!(lab.connection.login_end(quick).is_some() && lab.connection.login_end(slow).is_none());
+    lab.pass(Duration::from_secs(55));
+    assert!(lab.connection.login_end(slow).is_some());
+}
+
+#[test]
+fn a_newer_server_whose_review_names_no_root_has_begun_another_turn() {
+    for (version, is_same) in [("0.162.9", true), ("0.163.0", false)] {
+        let mut config = Config::default();
+        config.assume_version = Some(version.into());
+        let mut lab = Lab::ready_with(config);
+        let turn = lab
+            .connection
+            .attach_turn(lab.now, &"T".into(), &"U".into(), &TurnOptions::default())
+            .expect("nothing else runs there");
+        lab.notify("turn/started", json!({"threadId": "T", "turn": {"id": "V", "status": "inProgress"}}));
+        assert_eq!(lab.connection.turn_state(turn) == Some(State::Running), is_same, "{version}");
+    }
+}
