@@ -529,3 +529,22 @@ fn a_misspelt_script_is_refused_with_its_place() {
         assert!(error.contains(named), "{error}");
     }
 }
+
+#[test]
+fn what_a_script_says_that_no_server_would_say_is_found_by_its_line() {
+    let script = Script::new()
+        .rule(Rule::on("model/list").notify("turn/started", json!({"threadId": 7})).reply(json!({"data": 7})))
+        .rule(Rule::on("account/read").raw_line("no message").ask("item/tool/cal", 9, json!({})).default_reply());
+    let mut server = ScriptedServer::new(script);
+    let now = Duration::ZERO;
+    server.handle_input(now, b"{\"id\":1,\"method\":\"model/list\",\"params\":{}}\n");
+    server.handle_input(
+        now,
+        b"{\"id\":2,\"method\":\"account/read\",\"params\":{}}\n{\"id\":3,\"method\":\"my/own\",\"params\":{}}\n",
+    );
+    assert_eq!(server.misfits(), [], "nothing is said yet");
+    drop(server.drain_output(now));
+    let found: Vec<_> = server.misfits().iter().map(|misfit| (misfit.number, misfit.method.clone())).collect();
+    let expected = [(1, "turn/started"), (2, "model/list"), (4, "item/tool/cal")];
+    assert_eq!(found, expected.map(|(number, method)| (number, method.to_owned())));
+}

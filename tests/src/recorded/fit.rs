@@ -13,7 +13,7 @@ use turnwire_core::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Misfit {
-    /// The number of its record.
+    /// The number of its record; of what a scripted server said, the number of its line, from 1.
     pub number: u64,
     /// Its method, or that of the request that it answers.
     pub method: String,
@@ -23,7 +23,7 @@ pub struct Misfit {
 
 impl fmt::Display for Misfit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "record {}: {}: {}", self.number, self.method, self.problem)
+        write!(f, "number {}: {}: {}", self.number, self.method, self.problem)
     }
 }
 
@@ -60,15 +60,20 @@ impl RequestVisitor for Answer<'_> {
 /// Answers to the server's requests, errors, and lines that are no messages are passed over.
 #[must_use]
 pub fn misfits(recording: &Recording) -> Vec<Misfit> {
+    let lines = recording.records.iter().filter_map(|record| match &record.step {
+        Step::Sent(line) => Some((record.number, false, &*line.bytes)),
+        Step::Received(line) => Some((record.number, true, &*line.bytes)),
+        _ => None,
+    });
+    misfits_of(lines)
+}
+
+/// The misfits among numbered lines, the server's (`true`) and the client's.
+pub(crate) fn misfits_of<'a>(lines: impl Iterator<Item = (u64, bool, &'a [u8])>) -> Vec<Misfit> {
     let mut found = Vec::new();
     let mut asked: BTreeMap<String, String> = BTreeMap::new();
-    for record in &recording.records {
-        let (line, is_servers) = match &record.step {
-            Step::Sent(line) => (line, false),
-            Step::Received(line) => (line, true),
-            _ => continue,
-        };
-        let Ok(Value::Object(message)) = serde_json::from_slice::<Value>(&line.bytes) else { continue };
+    for (number, is_servers, line) in lines {
+        let Ok(Value::Object(message)) = serde_json::from_slice::<Value>(line) else { continue };
         let id = message.get("id").map(Value::to_string);
         let method = message.get("method").and_then(Value::as_str);
         let params = message.get("params").map_or_else(|| "{}".to_owned(), Value::to_string);
@@ -87,7 +92,7 @@ pub fn misfits(recording: &Recording) -> Vec<Misfit> {
             _ => continue,
         };
         if let Some(problem) = problem {
-            found.push(Misfit { number: record.number, method, problem });
+            found.push(Misfit { number, method, problem });
         }
     }
     found

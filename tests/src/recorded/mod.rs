@@ -43,6 +43,7 @@ mod serve;
 mod server;
 mod tape;
 
+pub(crate) use fit::misfits_of;
 pub use fit::{Misfit, misfits};
 pub use serve::{Replaying, recorded_duplex, serve_recorded, serve_recorded_stdio};
 pub use server::{RecordedServer, State};

@@ -69,6 +69,12 @@ impl Serving {
         }
     }
 
+    /// What the server said so far that does not fit the protocol: see [`ScriptedServer::misfits`].
+    #[must_use]
+    pub fn misfits(&self) -> Vec<crate::recorded::Misfit> {
+        self.with(ScriptedServer::misfits)
+    }
+
     /// Ends the server from outside, as a kill would. With [`serve_duplex`] its ends of the pipes are closed at once; with
     /// [`serve`] it ends when a write that may be blocked returns.
     pub fn stop(&self) {

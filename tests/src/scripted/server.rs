@@ -22,6 +22,7 @@ use super::script::{Rule, Script, Step, Times, Trigger};
 use super::stage::{Stage, Task};
 use super::template::{self, Scope, UnknownName};
 use super::wire::{self, Call, Incoming};
+use crate::recorded::{Misfit, misfits_of};
 
 /// What has become of the server. It changes when [`ScriptedServer::poll_output`] has handed out everything before.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -90,6 +91,9 @@ enum Waiting {
     ToTake(String),
 }
 
+/// How much of what was said is kept, in bytes.
+const MOST_SAID: usize = 16 << 20;
+
 /// A fake `codex app-server` that plays a [`Script`].
 pub struct ScriptedServer {
     stage: Stage,
@@ -113,6 +117,8 @@ pub struct ScriptedServer {
     answers: Vec<(Value, Value)>,
     received: Vec<Received>,
     ignored: u64,
+    /// The beginning of what was written, for [`misfits`](Self::misfits). Length <= `MOST_SAID`.
+    said: Vec<u8>,
     state: State,
 }
 
@@ -145,6 +151,7 @@ impl ScriptedServer {
             answers: Vec::new(),
             received: Vec::new(),
             ignored: 0,
+            said: Vec::new(),
             state: State::Running,
         };
         for (index, rule) in rules.iter().enumerate() {
@@ -178,9 +185,13 @@ impl ScriptedServer {
     /// Adds the next bytes for stdout that are due by now. Nothing added means nothing due.
     pub fn poll_output(&mut self, now: Duration, out: &mut Vec<u8>) {
         self.advance(now);
+        let before = out.len();
         if let Some(end) = self.stage.pull_stdout(out) {
             self.state = end;
         }
+        let said = out.get(before..).unwrap_or_default();
+        let room = MOST_SAID.saturating_sub(self.said.len()).min(said.len());
+        self.said.extend_from_slice(said.get(..room).unwrap_or_default());
     }
 
     /// All bytes for stdout that are due by now. For tests that want them at once; a flood is then all in memory.
@@ -267,6 +278,19 @@ impl ScriptedServer {
     #[must_use]
     pub fn ignored(&self) -> u64 {
         self.ignored
+    }
+
+    /// What this server said that no server would say: methods that no schema has, params and results that do not fit the
+    /// types. The number of a [`Misfit`] is that of the server's line. Lines that are no message, and what was said after the
+    /// first 16 MiB, are passed over.
+    #[must_use]
+    pub fn misfits(&self) -> Vec<Misfit> {
+        let client = self.received.iter().map(|received| (0, false, received.line.as_bytes()));
+        let whole = self.said.iter().rposition(|byte| *byte == b'\n').unwrap_or(0);
+        let server = self.said.get(..whole).unwrap_or_default().split(|byte| *byte == b'\n');
+        let server = server.zip(1..).map(|(line, number)| (number, true, line));
+        // What the client said is there for the methods of its requests only.
+        misfits_of(client.chain(server)).into_iter().filter(|misfit| misfit.number > 0).collect()
     }
 
     /// How many tracks have steps left: zero at the end of a script that was played to its end.
