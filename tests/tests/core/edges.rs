@@ -4,10 +4,11 @@ use crate::lab::{Lab, completed, delta, message};
 use serde_json::{Value, json};
 use std::time::Duration;
 use turnwire_core::{
-    connection::{AskKind, Asked, Config, ListenFor, ListenerKey, NextAsk, Scope},
+    connection::{AskKind, Asked, Config, Event, ListenFor, ListenerKey, NextAsk, Scope},
+    error::{SteerError, TurnError},
     json::Json,
     protocol::{CustomReviewTarget, FsReadFile, ReviewStart, TurnStart, UserInput},
-    turn::{Next, RawEvent, State, TurnOptions, WhenBusy},
+    turn::{DropPolicy, Next, RawEvent, State, TurnOptions, WhenBusy},
 };
 
 const FILES: &str = "item/fileChange/requestApproval";
@@ -206,6 +207,8 @@ fn what_comes_for_a_review_on_a_thread_of_its_own_before_its_answer_is_kept_with
 #[test]
 fn nothing_of_a_turn_that_was_refused_comes_in_the_next_turn_of_its_thread() {
     let mut lab = Lab::ready();
+    // Somebody listens, so the thread is not forgotten in between.
+    lab.connection.subscribe(Scope::Thread("T".into()));
     let (_, _, id) = lab.start_turn("T");
     let (method, params) = delta("T", "U", "i", "of the first");
     lab.notify(method, params);
@@ -367,4 +370,176 @@ fn a_newer_server_whose_review_names_no_root_has_begun_another_turn() {
         lab.notify("turn/started", json!({"threadId": "T", "turn": {"id": "V", "status": "inProgress"}}));
         assert_eq!(lab.connection.turn_state(turn) == Some(State::Running), is_same, "{version}");
     }
+}
+
+#[test]
+fn what_is_left_out_for_a_follower_of_a_tree_is_counted() {
+    let mut config = Config::default();
+    config.limits.merge_after = None;
+    config.limits.max_unread_bytes = 1;
+    let mut lab = Lab::ready_with(config);
+    lab.connection.subscribe(Scope::Tree("P".into()));
+    for text in ["a", "b", "c"] {
+        let (method, params) = delta("P", "U", "i", text);
+        lab.notify(method, params);
+    }
+    assert_eq!(lab.connection.counters().left_out, 2);
+}
+
+#[test]
+fn a_request_for_the_time_of_day_that_nobody_takes_is_answered_by_the_clock_up_to_a_bound() {
+    let mut lab = Lab::ready();
+    let listener = listen(&mut lab, &[AskKind::CurrentTime]);
+    for id in 0..65 {
+        ask(&mut lab, 100 + id, "currentTime/read", "T", "U");
+    }
+    lab.connection.unlisten(listener);
+    lab.collect();
+    let wanted = lab.events.iter().filter(|event| matches!(event, Event::TimeWanted(_))).count();
+    assert_eq!(wanted, 64);
+    let refused = lab.sent_one();
+    assert_eq!((&refused["id"], &refused["error"]["code"]), (&json!(164), &json!(-32603)));
+}
+
+#[test]
+fn a_turns_reader_is_offered_what_is_the_turns_and_only_if_it_wants_requests() {
+    for (at_all_events, turn, is_offered) in [(true, "U", true), (false, "U", false), (true, "V", false)] {
+        let mut lab = Lab::ready();
+        let (key, reader) = lab.turn("T", "U");
+        lab.connection.ask_reader(key, reader, at_all_events);
+        ask(&mut lab, 7, FILES, "T", turn);
+        let refused = lab.sent();
+        assert_eq!(refused.is_empty(), is_offered, "{at_all_events} {turn}: {refused:?}");
+    }
+    // A request without a turn is not that of a turn that is not named yet.
+    let mut lab = Lab::ready();
+    let (key, reader, _) = lab.start_turn("T");
+    lab.connection.ask_reader(key, reader, true);
+    lab.say(json!({"id": 7, "method": FILES, "params": {"threadId": "T", "itemId": "i"}}));
+    assert_eq!(lab.sent_one()["result"], json!({"decision": "decline"}));
+}
+
+#[test]
+fn an_id_is_free_again_once_the_server_has_said_that_its_request_is_resolved() {
+    let mut lab = Lab::ready();
+    let listener = listen(&mut lab, &[AskKind::FileChange]);
+    for id in [7, 8] {
+        ask(&mut lab, id, FILES, "T", "U");
+        let asked = take(&mut lab, listener).expect("it is asked");
+        lab.connection.refuse(asked.key);
+        lab.connection.release_ask(asked.key);
+    }
+    lab.notify("serverRequest/resolved", json!({"threadId": "T", "requestId": 7}));
+    ask(&mut lab, 8, FILES, "T", "U");
+    assert!(take(&mut lab, listener).is_none(), "still the same");
+    ask(&mut lab, 7, FILES, "T", "U");
+    assert!(take(&mut lab, listener).is_some(), "another");
+}
+
+#[test]
+fn a_late_answer_is_told_from_one_to_what_is_closed_otherwise() {
+    for is_late in [true, false] {
+        let mut lab = Lab::ready();
+        let listener = listen(&mut lab, &[AskKind::FileChange]);
+        ask(&mut lab, 7, FILES, "T", "U");
+        let asked = take(&mut lab, listener).expect("it is asked");
+        if is_late {
+            lab.pass(lab.connection.config().timeouts.ask);
+        } else {
+            lab.notify("serverRequest/resolved", json!({"threadId": "T", "requestId": 7}));
+        }
+        let answer = Json::parse(r#"{"decision":"accept"}"#).expect("JSON");
+        let error = lab.connection.respond(asked.key, Ok(answer)).expect_err("it is over");
+        assert_eq!((error.is_timeout(), error.is_closed()), (is_late, false));
+    }
+}
+
+#[test]
+fn a_thread_is_busy_with_what_runs_and_with_what_waits() {
+    let mut lab = Lab::ready();
+    lab.connection.subscribe(Scope::Thread("T".into()));
+    assert!(!lab.connection.is_thread_busy(&"T".into()), "it is looked at");
+    // Somebody else's turn runs, and two of ours wait.
+    lab.notify("turn/started", json!({"threadId": "T", "turn": {"id": "V", "status": "inProgress"}}));
+    let options = TurnOptions::default().when_busy(WhenBusy::Queue);
+    let params = TurnStart::new("T", [UserInput::text("Later.")]);
+    let [first, second] = [0, 1].map(|_| lab.connection.start_turn(lab.now, &params, &options).expect("it waits"));
+    assert!(lab.connection.is_thread_busy(&"T".into()));
+    lab.connection.interrupt(lab.now, first).expect("it is there");
+    assert_eq!(lab.connection.turn_state(first), Some(State::NotStarted));
+    assert_eq!((lab.connection.turn_state(second), lab.connection.queued_turns(&"T".into())), (Some(State::Queued), 1));
+}
+
+#[test]
+fn joining_is_for_turns_of_others_and_a_turn_of_ones_own_is_busy() {
+    let mut lab = Lab::ready();
+    lab.turn("T", "U");
+    let params = TurnStart::new("T", [UserInput::text("More.")]);
+    let options = TurnOptions::default().when_busy(WhenBusy::Join);
+    assert!(matches!(lab.connection.start_turn(lab.now, &params, &options), Err(TurnError::Busy(_))));
+    lab.notify("turn/started", json!({"threadId": "O", "turn": {"id": "V", "status": "inProgress"}}));
+    let params = TurnStart::new("O", [UserInput::text("More.")]);
+    lab.connection.start_turn(lab.now, &params, &options).expect("it joins");
+}
+
+#[test]
+fn a_turn_with_two_holders_is_not_stopped_by_the_first_that_leaves() {
+    let mut lab = Lab::ready();
+    let options = TurnOptions::default().on_drop(DropPolicy::Interrupt);
+    let attach = |lab: &mut Lab| lab.connection.attach_turn(lab.now, &"T".into(), &"U".into(), &options);
+    let turn = attach(&mut lab).expect("it runs there");
+    assert_eq!(attach(&mut lab).expect("it is known"), turn);
+    lab.connection.drop_turn(lab.now, turn);
+    assert!(lab.sent().is_empty(), "somebody holds it still");
+    lab.connection.drop_turn(lab.now, turn);
+    assert_eq!(lab.sent_one()["method"], "turn/interrupt");
+}
+
+#[test]
+fn a_turn_that_is_interrupted_already_is_not_interrupted_again_for_its_silence() {
+    let mut lab = Lab::ready();
+    let options = TurnOptions::default().idle_deadline(Duration::from_secs(2));
+    let params = TurnStart::new("T", [UserInput::text("Go.")]);
+    let turn = lab.connection.start_turn(lab.now, &params, &options).expect("it starts");
+    let id = lab.sent_one()["id"].clone();
+    lab.say(json!({"id": id, "result": {"turn": {"id": "U"}}}));
+    lab.notify("turn/started", json!({"threadId": "T", "turn": {"id": "U", "status": "inProgress"}}));
+    lab.connection.interrupt(lab.now, turn).expect("it is there");
+    assert_eq!(lab.sent_one()["method"], "turn/interrupt");
+    lab.pass(Duration::from_secs(2));
+    assert_eq!(lab.connection.turn_state(turn), Some(State::TimedOut));
+    assert!(lab.sent().is_empty());
+}
+
+#[test]
+fn a_steer_that_is_refused_says_why_and_not_that_the_turn_ended() {
+    let mut lab = Lab::ready();
+    let (turn, _) = lab.turn("T", "U");
+    let steer = lab.connection.steer(lab.now, turn, vec![UserInput::text("More.")]).expect("it steers");
+    let id = lab.sent_one()["id"].clone();
+    lab.say(json!({"id": id, "error": {"code": -32603, "message": "out of paper"}}));
+    let error = lab.connection.take_steer(&steer, &"U".into()).expect("answered").expect_err("refused");
+    assert!(!matches!(error, SteerError::Ended) && error.to_string().contains("out of paper"), "{error}");
+}
+
+#[test]
+fn a_turn_that_cannot_be_started_leaves_no_event_behind_and_takes_none_away() {
+    let mut config = Config::default();
+    config.limits.max_queued_requests = 1;
+    config.limits.max_in_flight = 1;
+    let mut lab = Lab::ready_with(config);
+    let _running = lab.connection.request(lab.now, &FsReadFile::new("/x")).expect("it is sent");
+    lab.sent();
+    let given_up = lab.connection.request(lab.now, &FsReadFile::new("/y")).expect("it waits");
+    lab.connection.alarm(lab.now, lab.now);
+    lab.connection.handle_timeout(lab.now);
+    let params = TurnStart::new("T", [UserInput::text("Go.")]);
+    let refused = lab.connection.start_turn(lab.now, &params, &TurnOptions::default());
+    assert!(matches!(refused, Err(TurnError::Start(_))), "{refused:?}");
+    lab.collect();
+    let is_of_turn = |event: &&Event| matches!(event, Event::Turn(_));
+    assert!(!lab.events.iter().any(|event| is_of_turn(&event)), "{:?}", lab.events);
+    assert!(lab.events.iter().any(|event| matches!(event, Event::Alarm(_))), "{:?}", lab.events);
+    assert_eq!(lab.connection.counters().turns, 0);
+    lab.connection.abandon(given_up.key());
 }
