@@ -189,7 +189,8 @@ impl Reader {
         }
         let is_full = self.bytes >= policy.max_bytes;
         if is_full && event.is_best_effort() {
-            pushed.left_out += 1;
+            // What a gap stands for was counted where it was left out.
+            pushed.left_out += u64::from(!matches!(event, RawEvent::Gap(_)));
             let count = match &event {
                 RawEvent::Delta(delta) => 1 + delta.merged,
                 RawEvent::Gap(count) => *count,

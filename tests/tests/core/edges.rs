@@ -373,6 +373,32 @@ fn a_newer_server_whose_review_names_no_root_has_begun_another_turn() {
 }
 
 #[test]
+fn what_counts_for_more_than_a_delta_may_fill_the_whole_bound_before_a_turns_name() {
+    let line = |item: &str| {
+        let params = json!({"threadId": "T", "turnId": "U", "item": message(item, "", None)});
+        json!({"method": "item/completed", "params": params})
+    };
+    let length = line("1").to_string().len();
+    for (max_events, max_bytes, kept) in [(1, 1 << 20, 2), (100, 3 * length, 3), (100, 3 * length - 1, 2)] {
+        let mut config = Config::default();
+        config.limits.max_parked_events = max_events;
+        config.limits.max_unread_bytes = max_bytes;
+        let mut lab = Lab::ready_with(config);
+        let (_, reader, id) = lab.start_turn("T");
+        for item in ["1", "2", "3", "4"] {
+            lab.say(line(item));
+        }
+        lab.say(json!({"id": id, "result": {"turn": {"id": "U"}}}));
+        assert_eq!(lab.connection.counters().left_out, 4 - kept, "{max_events} {max_bytes}");
+        // The reader's bound is the same, and what it gets there is never left out.
+        let heard = lab.read(reader);
+        assert_eq!(heard.iter().filter(|event| event.starts_with("item/completed")).count() as u64, kept);
+        let gap = heard.iter().find_map(|event| event.strip_prefix("gap ")).expect("a gap");
+        assert_eq!(gap.parse(), Ok(4 - kept));
+    }
+}
+
+#[test]
 fn what_is_left_out_for_a_follower_of_a_tree_is_counted() {
     let mut config = Config::default();
     config.limits.merge_after = None;
