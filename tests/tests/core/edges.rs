@@ -1,14 +1,14 @@
 //! What mutants of the core showed at its bounds: the last that fits, the first that does not, and what is remembered.
 
-use crate::lab::{Lab, completed, delta, message};
+use crate::lab::{Lab, completed, delta, message, usage};
 use serde_json::{Value, json};
 use std::time::Duration;
 use turnwire_core::{
     connection::{AskKind, Asked, Config, Event, ListenFor, ListenerKey, NextAsk, Scope},
-    error::{SteerError, TurnError},
+    error::{Fault, SteerError, TurnError},
     json::Json,
-    protocol::{CustomReviewTarget, FsReadFile, ReviewStart, TurnStart, UserInput},
-    turn::{DropPolicy, Next, RawEvent, State, TurnOptions, WhenBusy},
+    protocol::{CustomReviewTarget, FsReadFile, ReviewStart, ThreadDelete, TurnStart, UserInput},
+    turn::{DropPolicy, Next, RawEvent, RefusedWhy, State, TurnOptions, WhenBusy},
 };
 
 const FILES: &str = "item/fileChange/requestApproval";
@@ -568,4 +568,82 @@ fn a_turn_that_cannot_be_started_leaves_no_event_behind_and_takes_none_away() {
     assert!(lab.events.iter().any(|event| matches!(event, Event::Alarm(_))), "{:?}", lab.events);
     assert_eq!(lab.connection.counters().turns, 0);
     lab.connection.abandon(given_up.key());
+}
+
+#[test]
+fn what_is_refused_is_refused_at_once_and_not_when_it_is_let_go() {
+    let mut lab = Lab::ready();
+    let listener = listen(&mut lab, &[AskKind::FileChange]);
+    ask(&mut lab, 7, FILES, "T", "U");
+    let asked = take(&mut lab, listener).expect("it is asked");
+    lab.connection.refuse(asked.key);
+    assert_eq!(lab.sent_one()["result"], json!({"decision": "decline"}));
+    lab.connection.release_ask(asked.key);
+    assert!(lab.sent().is_empty());
+}
+
+#[test]
+fn a_turn_of_which_nothing_is_heard_but_its_name_is_silent_from_then_on() {
+    let mut lab = Lab::ready();
+    let options = TurnOptions::default().idle_deadline(Duration::from_secs(10));
+    let params = TurnStart::new("T", [UserInput::text("Go.")]);
+    let turn = lab.connection.start_turn(lab.now, &params, &options).expect("it starts");
+    let id = lab.sent_one()["id"].clone();
+    lab.pass(Duration::from_secs(8));
+    lab.say(json!({"id": id, "result": {"turn": {"id": "U"}}}));
+    lab.pass(Duration::from_secs(9));
+    assert_ne!(lab.connection.turn_state(turn), Some(State::TimedOut));
+    lab.pass(Duration::from_secs(1));
+    assert_eq!(lab.connection.turn_state(turn), Some(State::TimedOut));
+}
+
+#[test]
+fn a_server_of_just_the_version_that_is_needed_is_new_enough() {
+    for (version, is_enough) in [("0.144.3", false), ("0.144.4", true)] {
+        let mut config = Config::default();
+        config.assume_version = Some(version.into());
+        let mut lab = Lab::ready_with(config);
+        assert_eq!(lab.connection.request(lab.now, &ThreadDelete::new("T")).is_ok(), is_enough, "{version}");
+    }
+}
+
+#[test]
+fn the_usage_of_a_turn_that_was_attached_to_is_a_lower_bound() {
+    let mut lab = Lab::ready();
+    let turn = lab
+        .connection
+        .attach_turn(lab.now, &"T".into(), &"U".into(), &TurnOptions::default())
+        .expect("nothing else runs there");
+    let (method, params) = usage("T", "U", [100, 0, 10, 0], [10, 0, 1, 0]);
+    lab.notify(method, params);
+    let (method, params) = completed("T", "U", "completed");
+    lab.notify(method, params);
+    let result = lab.connection.take_report(turn).expect("over").expect("started").into_result().expect("completed");
+    assert!(result.usage.expect("it was told").is_lower_bound);
+}
+
+#[test]
+fn a_handle_of_a_server_that_was_replaced_says_so() {
+    let mut lab = Lab::ready();
+    lab.connection.handle_eof(lab.now);
+    lab.connection.handle_superseded(1, 2);
+    let error = lab.connection.request(lab.now, &FsReadFile::new("/x")).expect_err("it is over");
+    assert!(matches!(error.fault, Fault::Stale { handle: 1, current: 2, .. }), "{error}");
+}
+
+#[test]
+fn what_is_shown_for_debugging_has_a_name_and_no_text() {
+    let mut lab = Lab::ready();
+    lab.say_bytes(b"noise of hunter2\n");
+    let login = lab.connection.watch_login(lab.now, Some("L"), None);
+    lab.notify("account/login/completed", json!({"loginId": "L", "success": false, "error": "hunter2"}));
+    let shown = [
+        ("Connection", format!("{:?}", lab.connection)),
+        ("Diagnostic", format!("{:?}", lab.connection.diagnostics().next().expect("noise"))),
+        ("Failed", format!("{:?}", lab.connection.login_end(login).expect("it ended"))),
+        ("nobody answered in time", RefusedWhy::Deadline.to_string()),
+    ];
+    for (name, text) in shown {
+        assert!(text.contains(name) && !text.contains("hunter2"), "{name}: {text}");
+    }
 }
