@@ -139,6 +139,49 @@ fn the_chat_asks_steers_and_is_interrupted_on_the_fake() {
 }
 
 #[test]
+fn the_chat_asks_steers_and_is_interrupted_on_the_real_server() {
+    let Some(real) = Real::new("the_chat_asks_steers_and_is_interrupted_on_the_real_server") else { return };
+    let ask = Ask::new(&program("chat")).args(["--real", real.program.to_str().expect("UTF-8")]).typed();
+    let mut running = real.home.env().into_iter().fold(ask, |ask, (name, value)| ask.env(name, value)).start();
+    let mut turns = 0;
+    for (way, word) in [("accepted", "y"), ("declined", "n")] {
+        let target = real.home.work().join(way);
+        let command = format!("echo x > {}", target.display());
+        real.model.push(Reply::new().exec(ExecCommand::new(command.as_str()).escalated("May I?")));
+        real.model.push(Reply::text(format!("It was {way}.")));
+        running.type_line("Write it.");
+        running.wait_for_stderr(&format!("$ /bin/bash -lc '{command}'\n  in "));
+        running.type_line(word);
+        running.wait_for_stdout(&format!("It was {way}."));
+        turns += 1;
+        running.wait_for_turns(turns);
+        assert_eq!(target.exists(), word == "y");
+    }
+    let gate = Gate::new();
+    let held = |text: &str| Reply::new().message(Message::new(text).hold(&gate).text(" Done."));
+    real.model.push(held("I begin."));
+    real.model.push(Reply::text("I heard more."));
+    running.type_line("Take your time.");
+    running.wait_for_stdout("I begin.");
+    running.type_line("More, please.");
+    running.wait_for_stderr("(the agent has it)");
+    gate.open();
+    running.wait_for_stdout("I heard more.");
+    // What is typed before the end is for the turn that runs.
+    running.wait_for_turns(turns + 1);
+    let gate = Gate::new();
+    real.model.push(Reply::new().message(Message::new("I wait.").hold(&gate)));
+    running.type_line("Wait.");
+    running.wait_for_stdout("I wait.");
+    running.signal();
+    running.wait_for_stderr("(Interrupted)");
+    running.signal();
+    let end = running.end();
+    assert_eq!(end.code, Some(0), "{end:?}");
+    gate.open();
+}
+
+#[test]
 fn the_chat_shows_what_would_move_the_cursor_as_text() {
     let mut running = Ask::new(&program("chat")).typed().start();
     running.type_line("say \u{1b}[2Kthis\rthat \u{202e}siht");
@@ -569,6 +612,12 @@ impl Running {
             self.stdout.text(),
             self.stderr()
         );
+    }
+
+    /// Until so many turns are over and the chat is ready for the next.
+    fn wait_for_turns(&self, count: usize) {
+        let seen = eventually(|| self.stderr().matches("(Completed, ").count() >= count);
+        assert!(seen, "not {count} turns: {}", self.stderr());
     }
 
     fn wait_for_stderr(&self, part: &str) {

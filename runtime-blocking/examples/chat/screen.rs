@@ -7,15 +7,17 @@ use turnwire_blocking::{
 };
 
 pub(crate) struct Screen {
-    /// The message that is being written.
+    /// The message whose pieces were shown last.
     message: Option<ItemId>,
+    /// Whether the line on stdout is a message's, without its end.
+    is_in_message: bool,
     /// Whether the line is one on which the user is to write.
     is_asking: bool,
 }
 
 impl Screen {
     pub(crate) fn new() -> Self {
-        Self { message: None, is_asking: false }
+        Self { message: None, is_in_message: false, is_asking: false }
     }
 
     pub(crate) fn prompt(&mut self) {
@@ -48,9 +50,10 @@ impl Screen {
                 let item = &delta.origin.item;
                 if self.message.as_ref() != Some(item) {
                     self.end_message();
-                    self.end_asking();
                     self.message = Some(item.clone());
                 }
+                self.end_asking();
+                self.is_in_message = true;
                 let _ = write!(io::stdout(), "{}", plain(&delta.text)).and_then(|()| io::stdout().flush());
             }
             Event::ItemStarted(started) => {
@@ -72,6 +75,7 @@ impl Screen {
                     self.end_message();
                     let _ = writeln!(io::stdout(), "{}", plain(&message.text));
                 }
+                // Something else may have been said in between; what was shown of it is not shown again.
                 ThreadItem::AgentMessage(_) => self.end_message(),
                 _ => {}
             },
@@ -99,7 +103,7 @@ impl Screen {
     }
 
     fn end_message(&mut self) {
-        if self.message.take().is_some() {
+        if std::mem::take(&mut self.is_in_message) {
             let _ = writeln!(io::stdout());
         }
     }
