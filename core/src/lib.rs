@@ -44,6 +44,5 @@ pub mod record;
 pub mod retry;
 pub mod sandbox;
 pub mod schema;
-mod thread_error;
 pub mod time;
 pub mod turn;
