@@ -35,9 +35,28 @@ pub(super) enum After {
 pub(super) struct Strays {
     /// How many such reviews there are.
     waiting: usize,
-    /// Length <= `Limits::max_parked_events`, and the sum of the lengths <= `Limits::max_unread_bytes`.
-    lines: VecDeque<Box<[u8]>>,
+    /// Length <= `Limits::max_parked_events`.
+    lines: VecDeque<Stray>,
+    /// The sum of the lengths of the lines in `lines`. <= `Limits::max_unread_bytes`.
     bytes: usize,
+}
+
+/// A notification, and the thread that it names.
+#[derive(Clone, Debug)]
+pub(super) struct Stray {
+    thread: Option<ThreadId>,
+    line: Box<[u8]>,
+}
+
+impl Strays {
+    /// Keeps those of which this is so, and returns the others.
+    fn part(&mut self, keep: impl Fn(&Stray) -> bool) -> VecDeque<Stray> {
+        let (kept, others): (VecDeque<_>, VecDeque<_>) =
+            core::mem::take(&mut self.lines).into_iter().partition(|stray| keep(stray));
+        self.bytes = kept.iter().map(|stray| stray.line.len()).sum();
+        self.lines = kept;
+        others
+    }
 }
 
 /// Commands.
@@ -141,7 +160,7 @@ impl Connection {
         }
         let Some(after) = self.afters.remove(&key) else { return };
         let strays = match &after {
-            After::Resume(_) => self.leave_strays(),
+            After::Resume(thread) => self.strays_of(thread),
             After::Unsubscribe(_) => VecDeque::new(),
         };
         let Ok(json) = outcome else { return };
@@ -162,7 +181,7 @@ impl Connection {
     pub(super) fn forget_after(&mut self, key: RequestKey) {
         if matches!(self.afters.get(&key), Some(After::Resume(_))) {
             self.afters.remove(&key);
-            self.leave_strays();
+            self.drop_strays();
         }
         if let Some((turn, subscription)) = self.attached.remove(&key) {
             self.unsubscribe(subscription);
@@ -176,7 +195,7 @@ impl Connection {
         now: Time,
         thread: ThreadId,
         answer: &Json,
-        strays: VecDeque<Box<[u8]>>,
+        strays: VecDeque<Stray>,
     ) -> Option<(TurnKey, SubscriptionKey)> {
         let found = RunningTurn::find(answer)?;
         let was_followed = self.threads.get(&thread).is_some_and(|entry| entry.live.is_some());
@@ -191,13 +210,16 @@ impl Connection {
         if was_followed {
             return Some((key, subscription));
         }
-        for line in &strays {
+        for Stray { line, .. } in &strays {
             let Ok(Envelope { message: Message::Notification { keys, .. }, .. }) = Envelope::parse(line) else {
                 continue;
             };
             // What the answer has is known, and older than the answer.
             let is_known = keys.item().is_some_and(|named| found.items.iter().any(|(id, _)| id == named));
-            if keys.thread() == Some(thread.as_str()) && !is_known {
+            // Of other turns the answer is the later word: they are over.
+            let is_its_own = keys.root_turn_id.as_deref() == Some(found.id.as_str())
+                || self.turns.get(&key).is_some_and(|turn| keys.turn().is_some_and(|named| turn.is_named(named)));
+            if is_its_own && !is_known {
                 self.replay_for_turn(now, key, line);
             }
         }
@@ -232,36 +254,46 @@ impl Connection {
             return;
         }
         *bytes += line.len();
-        lines.push_back(line.into());
+        lines.push_back(Stray { thread: keys.thread().map(ThreadId::from), line: line.into() });
     }
 
-    /// What came for turns that were nobody's. Nothing is kept once nobody waits for it any more.
-    pub(super) fn leave_strays(&mut self) -> VecDeque<Box<[u8]>> {
-        if self.strays.waiting > 0 || self.afters.values().any(|after| matches!(after, After::Resume(_))) {
-            return self.strays.lines.clone();
+    /// Takes what came for turns of a thread that were nobody's.
+    fn strays_of(&mut self, thread: &ThreadId) -> VecDeque<Stray> {
+        let strays = self.strays.part(|stray| stray.thread.as_ref() != Some(thread));
+        self.drop_strays();
+        strays
+    }
+
+    /// Forgets what nobody waits for any more.
+    pub(super) fn drop_strays(&mut self) {
+        if self.strays.waiting > 0 || self.strays.lines.is_empty() {
+            return;
         }
-        core::mem::take(&mut self.strays).lines
+        let Self { strays, afters, .. } = self;
+        let is_resumed = |thread: &ThreadId| {
+            afters.values().any(|after| matches!(after, After::Resume(resumed) if resumed == thread))
+        };
+        drop(strays.part(|stray| stray.thread.as_ref().is_some_and(is_resumed)));
     }
 
     /// The start of a review on a thread of its own was answered, or will not be.
-    pub(super) fn leave_review(&mut self, key: TurnKey) -> VecDeque<Box<[u8]>> {
+    pub(super) fn leave_review(&mut self, key: TurnKey) {
         let Some(turn) = self.turns.get_mut(&key).filter(|turn| matches!(turn.origin, Origin::Detached)) else {
-            return VecDeque::new();
+            return;
         };
         turn.origin = Origin::Review;
         self.strays.waiting = self.strays.waiting.saturating_sub(1);
-        self.leave_strays()
+        self.drop_strays();
     }
 
     /// Moves the turn of a review to the thread that the answer names. Returns what may have come for it there before.
-    pub(super) fn move_review(&mut self, key: TurnKey, answer: &Json) -> VecDeque<Box<[u8]>> {
+    pub(super) fn move_review(&mut self, key: TurnKey, answer: &Json) -> VecDeque<Stray> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Answer {
             review_thread_id: Option<ThreadId>,
         }
-        let strays = self.leave_review(key);
-        let Some(turn) = self.turns.get_mut(&key) else { return strays };
+        let Some(turn) = self.turns.get_mut(&key) else { return VecDeque::new() };
         let named = answer.decode::<Answer>().ok().and_then(|answer| answer.review_thread_id);
         if let Some(thread) = named.filter(|thread| !thread.as_str().is_empty()) {
             turn.thread = thread;
@@ -270,20 +302,16 @@ impl Connection {
         if entry.live.is_none() {
             entry.live = Some(key);
         }
+        let thread = turn.thread.clone();
+        let strays = self.strays_of(&thread);
+        self.leave_review(key);
         strays
     }
 
     /// Gives the turn of a review what came for it before its name.
-    pub(super) fn replay_strays(&mut self, now: Time, key: TurnKey, strays: VecDeque<Box<[u8]>>) {
-        let Some(thread) = self.turns.get(&key).map(|turn| turn.thread.clone()) else { return };
-        for line in strays {
-            let is_theirs = matches!(
-                Envelope::parse(&line),
-                Ok(Envelope { message: Message::Notification { keys, .. }, .. }) if keys.thread() == Some(thread.as_str())
-            );
-            if is_theirs {
-                self.replay_for_turn(now, key, &line);
-            }
+    pub(super) fn replay_strays(&mut self, now: Time, key: TurnKey, strays: VecDeque<Stray>) {
+        for Stray { line, .. } in strays {
+            self.replay_for_turn(now, key, &line);
         }
     }
 

@@ -96,7 +96,7 @@ impl Connection {
 
     pub(super) fn settle_request(&mut self, now: Time, key: RequestKey, outcome: Result<Json, Fault>) {
         if self.afters.remove(&key).is_some() {
-            self.leave_strays();
+            self.drop_strays();
         }
         let answered = self.requests.settle(key, outcome);
         self.handle_answered(now, key, answered);

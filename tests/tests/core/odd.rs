@@ -281,6 +281,45 @@ fn rt_07_nothing_is_missed_of_a_turn_whose_events_race_the_answer_to_the_resume(
 }
 
 #[test]
+fn rt_07_turns_that_came_and_went_before_the_answer_to_a_resume_end_nothing_that_it_says_to_run() {
+    let began = |lab: &mut Lab, turn: &str| {
+        let params =
+            json!({"threadId": "T", "turn": {"id": turn, "rootTurnId": turn, "status": "inProgress", "items": []}});
+        lab.notify("turn/started", params);
+    };
+    let mut lab = Lab::ready();
+    let (other, other_id) = {
+        let request = Prepared::new(&ThreadResume::new("other")).expect("encoded");
+        let key = lab.connection.enter_resume(lab.now, "other".into(), request).expect("entered");
+        (key, lab.sent_one()["id"].clone())
+    };
+    let (key, id) = resuming(&mut lab);
+    began(&mut lab, "V");
+    end(&mut lab, "V");
+    began(&mut lab, "U");
+    lab.say(found_running(&id, "active"));
+    let (turn, _) = lab.connection.take_attached(key).expect("attached");
+    assert_eq!(state(&lab, turn), State::Running);
+    lab.pass(MOMENT);
+    assert_eq!(state(&lab, turn), State::Running, "nobody has ended it");
+    end(&mut lab, "U");
+    assert_eq!(state(&lab, turn), State::Completed);
+    lab.connection.release_turn(turn);
+    // Of a thread that was answered nothing is kept for the next time, though another is still being resumed.
+    began(&mut lab, "W");
+    end(&mut lab, "W");
+    let (key, id) = resuming(&mut lab);
+    began(&mut lab, "U");
+    lab.say(found_running(&id, "active"));
+    let (turn, _) = lab.connection.take_attached(key).expect("attached");
+    lab.pass(MOMENT);
+    assert_eq!(state(&lab, turn), State::Running);
+    lab.connection.release_turn(turn);
+    lab.say(json!({"id": other_id, "result": {"thread": {"id": "other", "turns": []}}}));
+    assert!(lab.connection.take_attached(other).is_none());
+}
+
+#[test]
 fn rt_07_a_turn_that_a_thread_is_found_in_which_is_idle_all_the_same_ends() {
     let mut lab = Lab::ready();
     let (key, id) = resuming(&mut lab);
