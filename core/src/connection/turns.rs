@@ -270,6 +270,7 @@ impl Connection {
                 let strays = answer.map(|answer| self.move_review(key, &answer)).unwrap_or_default();
                 self.name_turn(now, key, id);
                 self.replay_strays(now, key, strays);
+                self.end_if_remembered(key);
             }
             Err(fault) => {
                 let thread = turn.thread.clone();
@@ -432,8 +433,8 @@ impl Connection {
                 turn.advance(Cause::InterruptRefused);
                 turn.is_evident = false;
                 turn.interrupt = Interrupt::Held { until };
-                let (known, began) = (turn.id.clone(), self.watched.get(&thread).and_then(|it| it.running.as_ref()));
-                if known.is_some() && known.as_ref() == began {
+                let began = self.watched.get(&thread).and_then(|watched| watched.running.as_ref());
+                if began.is_some_and(|began| turn.is_named(began.as_str())) {
                     // It had begun, so it is over.
                     self.expect_end(now, key, self.config.timeouts.idle);
                 }
