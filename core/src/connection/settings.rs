@@ -113,6 +113,14 @@ impl Entry {
             self.taken_back = Some(Box::new(over));
         }
     }
+
+    /// Whether this was said before the thread's own was in force again. If it should be somebody else's change, it is better
+    /// undone than kept.
+    fn comes_late(&self, policy: &SandboxPolicy, profile: Option<&str>) -> bool {
+        self.over.is_none()
+            && self.taken_back.as_ref().is_some_and(|over| over.says(policy, profile))
+            && !self.known.sandbox.as_ref().is_some_and(|own| is_same(own, policy))
+    }
 }
 
 impl Override {
@@ -314,6 +322,7 @@ impl Connection {
         let limit = self.config.limits.max_thread_settings;
         let entry = self.settings.entry(&thread, limit);
         match &entry.over {
+            None if entry.comes_late(&policy, told.profile().as_deref()) => self.hold_to_own(&thread),
             // What the turn has, or had, in force; or what an earlier connection could not restore.
             Some(over) if over.by.is_none() || over.says(&policy, told.profile().as_deref()) => {
                 if entry.known.sandbox.as_ref().is_some_and(|own| is_same(own, &policy)) {
@@ -353,31 +362,14 @@ impl Connection {
         let profile = told.profile();
         let limit = self.config.limits.max_thread_settings;
         let entry = self.settings.entry(&thread, limit);
+        if entry.comes_late(&policy, profile.as_deref()) {
+            return self.hold_to_own(&thread);
+        }
         let is_own = entry.known.sandbox.as_ref().is_some_and(|own| is_same(own, &policy));
         match &mut entry.over {
             Some(over) if over.says(&policy, profile.as_deref()) => over.is_echoed = true,
             // Another setting changed before ours was in force; or ours is being taken back.
             Some(_) if is_own => {}
-            // What was said before the thread's own was in force again comes late. If it should be somebody else's change, it
-            // is better undone than kept; but once, because a server may say the same for ever.
-            None if !is_own && entry.taken_back.as_ref().is_some_and(|over| over.says(&policy, profile.as_deref())) => {
-                let again = entry.taken_back.take().map(|over| Override {
-                    is_echoed: true,
-                    was_overridden: false,
-                    restore: None,
-                    is_told: over.has_come_back,
-                    has_come_back: true,
-                    carrier: None,
-                    ..*over
-                });
-                let is_told = again.as_ref().is_some_and(|over| over.is_told);
-                entry.over = again;
-                if is_told {
-                    self.diagnose_unrestored(&thread);
-                } else {
-                    self.settings.want_restore(&thread);
-                }
-            }
             Some(over) if !over.is_echoed && over.restore.is_none() => {
                 if entry.known.sandbox.as_ref().is_some_and(|own| is_at_most(&policy, own)) {
                     // Somebody else's change, and ours is still to come.
@@ -390,6 +382,28 @@ impl Connection {
                 }
             }
             _ => self.note_own(&thread, policy, profile),
+        }
+    }
+
+    /// What was taken back is said to be in force. It is taken back again, but once, because a server may say the same for
+    /// ever.
+    fn hold_to_own(&mut self, thread: &ThreadId) {
+        let entry = self.settings.entry(thread, self.config.limits.max_thread_settings);
+        let again = entry.taken_back.take().map(|over| Override {
+            is_echoed: true,
+            was_overridden: false,
+            restore: None,
+            is_told: over.has_come_back,
+            has_come_back: true,
+            carrier: None,
+            ..*over
+        });
+        let is_told = again.as_ref().is_some_and(|over| over.is_told);
+        entry.over = again;
+        if is_told {
+            self.diagnose_unrestored(thread);
+        } else {
+            self.settings.want_restore(thread);
         }
     }
 

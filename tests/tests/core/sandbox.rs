@@ -502,6 +502,18 @@ fn sb_02_what_was_said_of_a_turns_sandbox_and_comes_late_does_not_make_it_the_th
         let (_, line) = lab.begin(None).expect("a turn");
         assert_eq!(line["params"]["sandboxPolicy"], own, "and every start carries it");
     }
+    // The same in the answer to a resume, which may have been written before.
+    let mut lab = Lab::with_thread(&read_only());
+    let (_, line) = lab.begin(Some(Sandbox::full_access().allow_relaxing())).expect("allowed");
+    lab.run_to_its_end(&line, "u1");
+    let id = lab.sent_one()["id"].clone();
+    let resume = lab.connection.request(lab.now, &ThreadResume::new("t")).expect("a request");
+    let resume_id = lab.sent_one()["id"].clone();
+    lab.say(json!({"id": id, "result": {}}));
+    lab.say(json!({"id": resume_id, "result": started("t", &full(), None)}));
+    drop(lab.connection.take_json(resume.key()));
+    assert_eq!(lab.known().0, Some(policy(&read_only())), "the thread's own stays its own");
+    assert_eq!(lab.sent_one()["params"], json!({"threadId": "t", "sandboxPolicy": read_only()}));
     // What the server says after the thread's own is in force again is somebody's change.
     let mut lab = Lab::with_thread(&workspace());
     let (_, line) = lab.begin(Some(Sandbox::read_only().network(false))).expect("tighter");
