@@ -8,6 +8,7 @@ use crate::{
     connection::{LoginEnd, LoginKey},
     error::{CallError, Disconnect, Fault, RpcError},
     json::Json,
+    launch::ExitReport,
     protocol::{
         AccountLoginStart, AccountLogout, ApiKeyLoginAccountParams, CancelLoginAccount, CancelLoginAccountStatus,
         ChatgptAuthTokensLoginAccountParams, ChatgptLoginAccountParams, GetAccount, GetAccountRateLimits,
@@ -103,10 +104,31 @@ impl LoginError {
                 *json = Json::parse(&clean).unwrap_or_default();
             }
         };
+        // A server that cannot read a line may say so on stderr, and quote it.
+        let clean_report = |report: &mut ExitReport| {
+            for text in [&mut report.stderr_tail, &mut report.stderr_since_output] {
+                if let Some(clean) = secret.taken_out_of(text) {
+                    *text = clean.into();
+                }
+            }
+        };
+        let clean_cause = |cause: &mut Disconnect| {
+            let exit = cause.exit().cloned().map(|mut report| {
+                clean_report(&mut report);
+                report
+            });
+            *cause = Disconnect::new(cause.reason().clone(), exit);
+        };
         match &mut self {
             Self::Call(CallError { fault: Fault::Rpc(error), .. }) => {
                 clean_text(&mut error.message);
                 error.data.iter_mut().for_each(clean_json);
+            }
+            Self::Call(CallError { fault: Fault::TimedOut { process, .. }, .. }) => {
+                process.iter_mut().for_each(|report| clean_report(report));
+            }
+            Self::Call(CallError { fault: Fault::Disconnected { cause, .. }, .. }) | Self::Disconnected(cause) => {
+                clean_cause(cause);
             }
             Self::Call(CallError { fault: Fault::Decode { message, raw, .. }, .. }) => {
                 clean_text(message);
@@ -509,5 +531,33 @@ impl DeviceLogin {
     /// As for [`Codex::request`].
     pub async fn cancel(&self) -> Result<CancelLoginAccountStatus, CallError> {
         self.login.cancel().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{Delivery, DisconnectReason};
+
+    #[test]
+    fn what_a_server_says_of_a_key_on_stderr_is_in_no_error_of_a_login() {
+        let key = Secret::new("sk-very-secret");
+        let mut report = ExitReport::new(None);
+        report.stderr_tail = "cannot read {\"apiKey\":\"sk-very-secret\"}".into();
+        report.stderr_since_output = report.stderr_tail.clone();
+        let cause = Disconnect::new(DisconnectReason::Eof, Some(report.clone()));
+        let call = |fault| LoginError::Call(CallError::new("account/login/start", fault));
+        let (delivery, elapsed) = (Delivery::Sent, Duration::from_secs(1));
+        for error in [
+            call(Fault::TimedOut { delivery, elapsed, process: Some(Box::new(report)) }),
+            call(Fault::Disconnected { delivery, cause: cause.clone() }),
+            LoginError::Disconnected(cause),
+        ] {
+            let told = format!("{error}");
+            assert!(told.contains("sk-very-secret"), "without anything done it is there: {told}");
+            let clean = error.without(&key);
+            let told = format!("{clean} {clean:?} {:?}", std::error::Error::source(&clean).map(ToString::to_string));
+            assert!(!told.contains("sk-very-secret") && told.contains("[secret]"), "{told}");
+        }
     }
 }
