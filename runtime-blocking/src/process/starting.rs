@@ -33,6 +33,19 @@ struct State {
     waker: Option<Waker>,
 }
 
+impl Drop for State {
+    fn drop(&mut self) {
+        self.outcome.take().into_iter().for_each(give_up);
+    }
+}
+
+/// Ends, at once, a process that nobody waits for any more. It was asked nothing yet, so there is nothing to wait for.
+fn give_up(outcome: Result<Process, LaunchError>) {
+    if let Ok(process) = outcome {
+        process.owner.kill();
+    }
+}
+
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -41,7 +54,7 @@ impl Shared {
 
 /// Changes something that is waited for, unless nobody waits any more.
 fn tell(shared: &Weak<Shared>, change: impl FnOnce(&mut State)) {
-    // Whoever drops the last of these drops the process with it: here too, if the start was given up just now.
+    // Whoever drops the last of these gives the process up with it: here too, if the start was given up just now.
     let Some(shared) = shared.upgrade() else { return };
     let mut state = shared.lock();
     change(&mut state);
@@ -60,7 +73,9 @@ impl Starting {
         let told = Arc::downgrade(&shared);
         let thread = thread::Builder::new().name("turnwire-start".into()).spawn(move || {
             let outcome = spawn_in_steps(&command, || tell(&told, |state| state.is_resolved = true));
-            tell(&told, |state| state.outcome = Some(outcome));
+            let mut outcome = Some(outcome);
+            tell(&told, |state| state.outcome = outcome.take());
+            outcome.into_iter().for_each(give_up);
         });
         if let Err(error) = thread {
             let message = format!("there is no thread to start it on: {error}");
