@@ -156,8 +156,9 @@ fn ad_09_a_thread_that_panics_fails_everybody_who_waits() {
 /// `TURNWIRE_REQUIRE_VERSIONS` names the versions, parted by spaces. They are looked for where `real.rs` says.
 #[test]
 fn lv_03_the_real_lane_holds_on_each_version_that_is_required() {
+    const FORK: &str = "its forks have the approval policy of the configuration instead of the thread's";
     /// What an old server does not have, and so what is not asked of it: version, test, why.
-    const DIFFERENCES: [(&str, &str, &str); 2] = [
+    const DIFFERENCES: [(&str, &str, &str); 4] = [
         (
             "0.133.0",
             "pr_16_a_real_server_that_is_killed",
@@ -168,6 +169,8 @@ fn lv_03_the_real_lane_holds_on_each_version_that_is_required() {
             "sr_08_an_mcp_tool_is_approved_as_one",
             "it offers the tools of MCP servers to the model under other names than the scripted model calls",
         ),
+        ("0.133.0", "sb_05_without_approval_arguments", FORK),
+        ("0.144.4", "sb_05_without_approval_arguments", FORK),
     ];
 
     let versions = std::env::var("TURNWIRE_REQUIRE_VERSIONS").unwrap_or_default();
