@@ -140,7 +140,7 @@ impl Thread {
     }
 
     /// Asks for no more events of the thread (`thread/unsubscribe`). Its streams that are open end with
-    /// [`Event::Unsubscribed`](super::Event::Unsubscribed). To listen again, resume it.
+    /// [`Event::Unsubscribed`](turnwire_core::client::Event::Unsubscribed). To listen again, resume it.
     ///
     /// # Errors
     /// [`ThreadError::Busy`] while a turn runs on the thread, whoever started it, because its end would never come; others as
