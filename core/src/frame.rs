@@ -42,6 +42,7 @@ pub enum Frame<'a> {
 }
 
 /// Cuts a byte stream into lines.
+#[derive(Clone)]
 pub struct Framer {
     /// The beginning of a line whose end was not seen yet. Length <= `max_line`.
     partial: Vec<u8>,

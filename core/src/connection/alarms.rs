@@ -12,7 +12,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 pub struct AlarmKey(u64);
 
 /// The alarms that have not rung.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Alarms {
     next: u64,
     by_time: BTreeSet<(Time, AlarmKey)>,

@@ -60,7 +60,7 @@ pub enum NextAsk {
 }
 
 /// Where an open request is.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Stage {
     /// With the application.
     Held,
@@ -74,7 +74,7 @@ enum Stage {
     Settled(AskEnd),
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Entry {
     asked: Asked,
     part: Option<Box<str>>,
@@ -82,7 +82,7 @@ struct Entry {
     due: Time,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Listener {
     wants: ListenFor,
     queue: VecDeque<ServerRequestKey>,
@@ -93,7 +93,7 @@ struct Listener {
 type Identity = (RpcId, AskKind, Option<ThreadId>, Option<TurnId>, Option<ItemId>, Option<Box<str>>);
 
 /// The table of open requests, and what is kept for them.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Asks {
     /// Those that are open, and those that are over while the application still holds them.
     entries: BTreeMap<ServerRequestKey, Entry>,

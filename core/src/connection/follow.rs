@@ -21,7 +21,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 /// What is to be done with an answer beside handing it out.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum After {
     /// Take over the turn that it says to run.
     Resume(ThreadId),
@@ -31,7 +31,7 @@ pub(super) enum After {
 
 /// What came for turns that are nobody's, while it may still turn out whose they are: while the start of a review on a thread
 /// of its own is not answered, for any thread; and while a thread is being resumed, for that one.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Strays {
     /// How many such reviews there are.
     waiting: usize,

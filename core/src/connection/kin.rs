@@ -33,7 +33,7 @@ use serde_json::value::RawValue;
 const MAX_DEPTH: usize = 64;
 
 /// What is known of the families of threads.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Kin {
     parents: HashMap<ThreadId, Parent>,
     /// The keys of `parents`, in the order in which they were learnt. Length <= `Limits::max_known_children`.
@@ -46,6 +46,7 @@ pub(super) struct Kin {
     stray_bytes: usize,
 }
 
+#[derive(Clone)]
 struct Parent {
     thread: ThreadId,
     is_certain: bool,

@@ -79,7 +79,7 @@ impl ServerInfo {
 }
 
 /// How the connection stands.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Link {
     /// Over: everybody knows.
     Closed(Disconnect),
@@ -93,7 +93,7 @@ pub(super) enum Link {
     Ready,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Draining {
     reason: DisconnectReason,
     until: Time,

@@ -53,7 +53,7 @@ impl fmt::Debug for LoginEnd {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Waiting {
     /// The server's name; none for a key or a token.
     id: Option<Box<str>>,
@@ -63,7 +63,7 @@ struct Waiting {
     end: Option<LoginEnd>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Logins {
     waiting: BTreeMap<LoginKey, Waiting>,
     next: u64,

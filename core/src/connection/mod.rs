@@ -253,6 +253,10 @@ pub struct Counters {
 }
 
 /// One connection to one server.
+///
+/// A clone goes on by itself from the same point, and the keys that were given out name the same things in both: so a test
+/// can try, at any point of a conversation, what would come of it.
+#[derive(Clone)]
 pub struct Connection {
     config: Config,
     link: Link,

@@ -50,6 +50,7 @@ pub(crate) enum Lane {
     Urgent,
 }
 
+#[derive(Clone)]
 enum Phase {
     /// Not to be sent yet.
     Held,
@@ -61,6 +62,7 @@ enum Phase {
     Done(Result<Json, Fault>),
 }
 
+#[derive(Clone)]
 struct Slot {
     method: Cow<'static, str>,
     purpose: Purpose,
@@ -98,6 +100,7 @@ pub(super) fn end_line(json: &mut Vec<u8>) {
 }
 
 /// The table of requests.
+#[derive(Clone)]
 pub(crate) struct Requests {
     next: u64,
     slots: BTreeMap<RequestKey, Slot>,

@@ -41,7 +41,7 @@ pub enum Scope {
 }
 
 /// A thread with a turn of ours that is not over, or with a subscription.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct ThreadEntry {
     /// The turn of ours that is not over for the server. At most one: the server would join a second to the first.
     pub(super) live: Option<TurnKey>,
@@ -59,12 +59,14 @@ pub(super) struct ThreadEntry {
     unparked: u64,
 }
 
+#[derive(Clone)]
 struct Parked {
     turn: TurnId,
     worth: Worth,
     what: What,
 }
 
+#[derive(Clone)]
 enum What {
     Line(Box<[u8]>),
     Event(RawEvent),
@@ -119,6 +121,7 @@ impl ThreadEntry {
 }
 
 /// Where the pieces of text of an item go, as long as nobody else is to hear of them.
+#[derive(Clone)]
 pub(super) struct Route {
     turn: TurnKey,
     kind: DeltaKind,

@@ -62,7 +62,7 @@ pub struct KnownSettings {
 }
 
 /// The settings of the threads of one connection, bounded by `Limits::max_thread_settings`.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Settings {
     threads: HashMap<ThreadId, Entry>,
     /// Rises with each use.
@@ -73,7 +73,7 @@ pub(super) struct Settings {
     restores: BTreeMap<RequestKey, ThreadId>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Entry {
     known: KnownSettings,
     /// Set while the server may have something else in force than the thread's own.
@@ -84,6 +84,7 @@ struct Entry {
     used: u64,
 }
 
+#[derive(Clone)]
 struct Override {
     /// What was asked for; `None` if that is a permission profile, or not known any more.
     policy: Option<SandboxPolicy>,
@@ -131,6 +132,7 @@ impl Override {
 }
 
 /// What a request of the application says of a thread's settings, kept until its answer.
+#[derive(Clone)]
 pub(super) enum Note {
     /// `thread/start`, `thread/resume`, `thread/fork` with this sandbox.
     Mode(SandboxMode),

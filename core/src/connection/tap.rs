@@ -14,6 +14,7 @@ use crate::{
 };
 use alloc::{boxed::Box, collections::VecDeque};
 
+#[derive(Clone)]
 pub(super) struct Tap {
     queue: VecDeque<Record>,
     /// The sum of the sizes of `queue`.

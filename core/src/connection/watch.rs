@@ -23,7 +23,7 @@ const REMEMBERED_ENDS: usize = 64;
 const MAX_REMEMBERED_END: usize = 64 * 1024;
 
 /// What is known of a thread, whether anybody here has to do with it or not.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Watched {
     /// The turn that the server last said to have started and not said to have ended.
     pub(super) running: Option<TurnId>,
@@ -42,6 +42,7 @@ impl Watched {
 }
 
 /// The end of a turn that was nobody's here.
+#[derive(Clone)]
 pub(super) struct EndOfOther {
     thread: ThreadId,
     turn: TurnId,

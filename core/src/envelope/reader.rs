@@ -20,6 +20,7 @@ const MAX_LENGTH: usize = 512;
 const TELLING: Range<usize> = 80..104;
 
 /// Reads lines one after the other. `N` is the note that may be left with a beginning.
+#[derive(Clone)]
 pub(crate) struct Reader<N> {
     beginnings: Vec<Beginning<N>>,
     /// Places in `beginnings`, by the hash of what is at `TELLING`.
@@ -28,7 +29,10 @@ pub(crate) struct Reader<N> {
     last: usize,
 }
 
-/// A line up to the value of `params.delta`.
+/// A line up to the value of `params.delta`. With a thousand of them what a look costs is how many places have to be fetched
+/// for it, so each keeps to one.
+#[derive(Clone)]
+#[repr(align(64))]
 struct Beginning<N> {
     head: Box<str>,
     /// What whoever reads found to be done with such lines.

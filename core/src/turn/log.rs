@@ -25,6 +25,17 @@ pub enum Next {
     Pending,
 }
 
+/// What there is for a consumer after what it took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rest {
+    /// More, now.
+    Now,
+    /// Nothing yet. An edge will say when there is.
+    Later,
+    /// Nothing ever.
+    Never,
+}
+
 /// When events are merged and when they are left out.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Policy {
@@ -44,7 +55,7 @@ pub(crate) struct Pushed {
 }
 
 /// One consumer.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Reader {
     key: SubscriptionKey,
     queue: VecDeque<RawEvent>,
@@ -59,7 +70,7 @@ struct Reader {
 /// The events of one turn, one thread or one connection, for each consumer until it has read them.
 ///
 /// Each consumer has a queue of its own, so that one that falls behind costs the others nothing.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct EventLog {
     /// Nearly always there is one, and this is it. Not set: nobody listens.
     first: Option<Reader>,

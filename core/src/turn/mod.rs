@@ -92,7 +92,7 @@ pub enum InterruptOutcome {
 
 /// How far the interrupt of a turn is. The server is asked again only when it has certainly not taken it, because a second
 /// one is never answered.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Interrupt {
     /// Nobody asked.
     Idle,
@@ -119,7 +119,7 @@ impl Interrupt {
 }
 
 /// How a turn begins.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Origin {
     /// It was found running, or begun by somebody else.
     Attached,
@@ -148,9 +148,9 @@ impl Origin {
 /// A turn.
 ///
 /// What each piece of text has to do with comes first, and stays side by side: with a thousand turns, what a line costs is
-/// how many places have to be fetched for it.
-#[derive(Debug)]
-#[repr(C)]
+/// how many places have to be fetched for it, and each is of that size.
+#[derive(Clone, Debug)]
+#[repr(C, align(64))]
 pub(crate) struct Turn {
     /// Where the last delta belongs. Its turn is `id`.
     last_origin: Option<Arc<DeltaOrigin>>,

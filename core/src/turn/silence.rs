@@ -6,7 +6,7 @@ use core::time::Duration;
 
 /// What is known of a turn's silence. The timer is moved lazily: it is only looked at when it fires, and set anew only when
 /// it would fire too late.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Silence {
     limit: Duration,
     limit_at_work: Duration,

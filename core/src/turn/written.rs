@@ -65,7 +65,7 @@ impl Mark {
 }
 
 /// What the messages and plans that are being written add up to.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Written {
     /// The one that was written to last: nearly always the only one.
     last: Option<Open>,
@@ -74,7 +74,7 @@ pub(crate) struct Written {
     is_given_up: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Open {
     item: ItemId,
     length: usize,

@@ -13,7 +13,7 @@ use turnwire_core::{
     launch::{ExitReport, ExitStatus},
     protocol::{TurnStart, UserInput},
     time::Time,
-    turn::{Next, TurnResult},
+    turn::{Next, SubscriptionKey, TurnResult},
 };
 
 #[derive(Clone, Debug)]
@@ -150,6 +150,7 @@ fn written(connection: &mut Connection) -> Option<u64> {
 }
 
 /// Something that the client waits for.
+#[derive(Clone)]
 enum Wait {
     Call(turnwire_core::connection::RequestKey),
     Turn(turnwire_core::turn::TurnKey),
@@ -198,61 +199,115 @@ pub(crate) enum Pieces {
     Lines,
 }
 
-/// Plays a talk up to a cut, ends it, and says what each wait ended with. Asserts that each did, and that nothing is left.
+/// A talk that is being played to a connection, and may be ended at any point, on a clone.
+#[derive(Clone)]
+struct Game<'a> {
+    talk: &'a Talk,
+    connection: Connection,
+    everything: SubscriptionKey,
+    waits: Vec<Wait>,
+}
+
+impl<'a> Game<'a> {
+    fn new(talk: &'a Talk, expects_exit: bool) -> Self {
+        let mut config = config();
+        config.expects_exit = expects_exit;
+        let mut connection = Connection::new(Time::ZERO, config);
+        let everything = connection.subscribe(Scope::Connection);
+        written(&mut connection);
+        Self { talk, connection, everything, waits: Vec::new() }
+    }
+
+    fn ask(&mut self, method: &str, params: &Value, id: u64) {
+        let wait = ask(&mut self.connection, method, params).expect("it was asked before");
+        assert_eq!(written(&mut self.connection), Some(id), "{}: the same ids", self.talk.name);
+        self.waits.push(wait);
+    }
+
+    fn say(&mut self, bytes: &[u8]) {
+        self.connection.handle_input(Time::ZERO, bytes);
+        while self.connection.poll_event().is_some() {}
+        while let Next::Event(_) = self.connection.next_event(self.everything) {}
+    }
+
+    /// Ends it here and says what each wait ended with. Asserts that each did, and that nothing is left.
+    fn end(mut self, cut: usize) -> Vec<String> {
+        let (talk, connection) = (self.talk, &mut self.connection);
+        let exit = || {
+            let mut report = ExitReport::new(Some(ExitStatus::new(Some(0), None)));
+            report.stderr_tail = "".into();
+            report
+        };
+        if cut % 4 == 1 {
+            connection.handle_exit(Time::ZERO, exit());
+        }
+        connection.handle_eof(Time::ZERO);
+        if cut % 4 == 3 {
+            connection.handle_exit(Time::ZERO, exit());
+        }
+        assert!(connection.closed().is_some(), "{} at {cut}: it is over", talk.name);
+        let outcomes = self.waits.iter().map(|wait| match wait {
+            Wait::Call(key) => {
+                let outcome = connection.take_json(*key);
+                of_call(&outcome.unwrap_or_else(|| panic!("{} at {cut}: a call has its outcome", talk.name)))
+            }
+            Wait::Turn(key) => {
+                let report = connection.take_report(*key);
+                let report = report.unwrap_or_else(|| panic!("{} at {cut}: a turn has its end", talk.name));
+                connection.release_turn(*key);
+                of_turn(&report.map_err(TurnError::Start).and_then(|report| report.into_result()))
+            }
+        });
+        let outcomes = outcomes.collect();
+        while !matches!(connection.next_event(self.everything), Next::Finished) {}
+        connection.unsubscribe(self.everything);
+        let counters = connection.counters();
+        let left = (counters.requests, counters.turns, counters.threads, connection.poll_timeout());
+        assert_eq!(left, (0, 0, 0, None), "{} at {cut}: {counters:?}", talk.name);
+        outcomes
+    }
+}
+
+/// Plays a talk up to a cut and ends it there, as [`Game::end`] says. At every second cut there is a process whose end is
+/// told as well, in either order.
 pub(crate) fn play(talk: &Talk, cut: usize, pieces: Pieces) -> Vec<String> {
-    let mut config = config();
-    // Every second time there is a process whose end is told as well, in either order.
-    config.expects_exit = cut % 2 == 1;
-    let mut connection = Connection::new(Time::ZERO, config);
-    let everything = connection.subscribe(Scope::Connection);
-    written(&mut connection);
-    let mut waits = Vec::new();
+    let mut game = Game::new(talk, cut % 2 == 1);
     for (step, take) in talk.until(cut) {
         match step {
-            Step::Ask { method, params, id } => {
-                let wait = ask(&mut connection, method, params).expect("it was asked before");
-                assert_eq!(written(&mut connection), Some(*id), "{}: the same ids", talk.name);
-                waits.push(wait);
-            }
-            Step::Say(bytes) if pieces == Pieces::Bytes => {
-                bytes[..take].iter().for_each(|byte| connection.handle_input(Time::ZERO, &[*byte]));
-            }
-            Step::Say(bytes) => connection.handle_input(Time::ZERO, &bytes[..take]),
+            Step::Ask { method, params, id } => game.ask(method, params, *id),
+            Step::Say(bytes) if pieces == Pieces::Bytes => bytes[..take].iter().for_each(|byte| game.say(&[*byte])),
+            Step::Say(bytes) => game.say(&bytes[..take]),
         }
-        while connection.poll_event().is_some() {}
     }
-    let exit = || {
-        let mut report = ExitReport::new(Some(ExitStatus::new(Some(0), None)));
-        report.stderr_tail = "".into();
-        report
+    game.end(cut)
+}
+
+/// Plays a talk byte by byte, once, and ends a clone of it after each byte and each request that is `chosen` by its cut.
+/// `seen` gets where that was and what the waits ended with.
+pub(crate) fn end_everywhere(talk: &Talk, chosen: impl Fn(usize) -> bool, mut seen: impl FnMut(usize, Vec<String>)) {
+    let mut games = [Game::new(talk, false), Game::new(talk, true)];
+    let mut end = |games: &[Game<'_>; 2], cut: usize| {
+        if chosen(cut) {
+            seen(cut, games[cut % 2].clone().end(cut));
+        }
     };
-    if cut % 4 == 1 {
-        connection.handle_exit(Time::ZERO, exit());
-    }
-    connection.handle_eof(Time::ZERO);
-    if cut % 4 == 3 {
-        connection.handle_exit(Time::ZERO, exit());
-    }
-    assert!(connection.closed().is_some(), "{} at {cut}: it is over", talk.name);
-    let outcomes = waits.iter().map(|wait| match wait {
-        Wait::Call(key) => {
-            let outcome = connection.take_json(*key);
-            of_call(&outcome.unwrap_or_else(|| panic!("{} at {cut}: a call has its outcome", talk.name)))
+    let mut cut = 0;
+    end(&games, cut);
+    for step in &talk.steps {
+        match step {
+            Step::Ask { method, params, id } => {
+                games.iter_mut().for_each(|game| game.ask(method, params, *id));
+                end(&games, cut);
+            }
+            Step::Say(bytes) => {
+                for byte in bytes {
+                    games.iter_mut().for_each(|game| game.say(&[*byte]));
+                    cut += 1;
+                    end(&games, cut);
+                }
+            }
         }
-        Wait::Turn(key) => {
-            let report = connection.take_report(*key);
-            let report = report.unwrap_or_else(|| panic!("{} at {cut}: a turn has its end", talk.name));
-            connection.release_turn(*key);
-            of_turn(&report.map_err(TurnError::Start).and_then(|report| report.into_result()))
-        }
-    });
-    let outcomes = outcomes.collect();
-    while !matches!(connection.next_event(everything), Next::Finished) {}
-    connection.unsubscribe(everything);
-    let counters = connection.counters();
-    let left = (counters.requests, counters.turns, counters.threads, connection.poll_timeout());
-    assert_eq!(left, (0, 0, 0, None), "{} at {cut}: {counters:?}", talk.name);
-    outcomes
+    }
 }
 
 /// Numbers from a seed.
