@@ -64,14 +64,17 @@ scenario! {
     fn fr_01_a_talk_that_is_cut_at_a_line_or_beside_it_ends_every_wait_as_in_the_core() {
         let talks = cut::talks();
         let chosen = ["interrupt", "eof_mid_turn", "login_api_key"];
+        let mut cuts = 0;
         for talk in talks.iter().filter(|talk| cut::every() || chosen.contains(&talk.name.as_str())) {
             for edge in talk.edges() {
                 for at in [edge - 1, edge, edge + 1] {
                     let at = at.min(talk.len());
                     assert_eq!(play!(talk, at), cut::play(talk, at, Pieces::Lines), "{} at {at}", talk.name);
+                    cuts += 1;
                 }
             }
         }
+        eprintln!("cut at {cuts} places");
     }
 }
 
