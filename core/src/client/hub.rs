@@ -11,7 +11,7 @@ use crate::{
     json::Json,
     numbers::NumberMap,
     time::Time,
-    turn::{RawEvent, SubscriptionKey, TurnKey},
+    turn::{RawEvent, Rest, SubscriptionKey, TurnKey},
 };
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -260,6 +260,14 @@ impl Hub {
         found
     }
 
+    /// Fills several mailboxes in one look at the connection.
+    pub(crate) fn fill(&self, several: impl FnOnce(&mut Filler<'_>)) {
+        // Declared before the lock is taken: who is crowded out is woken after it is released.
+        let mut crowded_out = WakeAll(Vec::new());
+        let mut shared = self.lock();
+        several(&mut Filler { shared: &mut shared, crowded_out: &mut crowded_out.0 });
+    }
+
     /// Forgets who waits for a request of the server, or for a login.
     pub(crate) fn forget(&self, wait: Wait) {
         let wakers = self.lock().others.remove(&wait);
@@ -434,6 +442,43 @@ impl Future for Closed<'_> {
     }
 }
 
+/// How a mailbox stands with one who reads several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Filled {
+    /// It has to be looked into by itself: somebody else held it.
+    Not,
+    /// It has what there was.
+    Yes,
+    /// It has all that there was, and what comes after that wakes the reader.
+    Waiting,
+}
+
+/// Fills mailboxes.
+pub(crate) struct Filler<'a> {
+    shared: &'a mut Shared,
+    crowded_out: &'a mut Vec<Waker>,
+}
+
+impl Filler<'_> {
+    /// Puts what there is into a mailbox that has nothing, and notes who waits for more.
+    pub(crate) fn fill(&mut self, mailbox: &Mutex<Mailbox>, waker: &Waker, filled: &mut Filled) {
+        // Who holds it may wait for the lock that is held here.
+        let Ok(mut mailbox) = mailbox.try_lock() else {
+            *filled = Filled::Not;
+            return;
+        };
+        match mailbox.fill(&mut self.shared.connection) {
+            Some(Rest::Later) => {
+                self.crowded_out.extend(self.shared.register(Wait::Subscription(mailbox.key), waker));
+                *filled = Filled::Waiting;
+            }
+            Some(Rest::Now | Rest::Never) => *filled = Filled::Yes,
+            None if *filled == Filled::Not => *filled = Filled::Yes,
+            None => {}
+        }
+    }
+}
+
 /// The reading end of a subscription. Events are taken out several at a time.
 pub(crate) struct Mailbox {
     pub(crate) key: SubscriptionKey,
@@ -448,12 +493,11 @@ impl Mailbox {
 
     pub(crate) fn poll_next(&mut self, hub: &Hub, cx: &Context<'_>) -> Poll<Option<RawEvent>> {
         if self.taken.is_empty() && !self.finished {
-            let Self { key, taken, finished } = self;
             let mut is_idle = false;
-            let filled = hub.poll(cx, Wait::Subscription(*key), |connection| {
+            let filled = hub.poll(cx, Wait::Subscription(self.key), |connection| {
                 is_idle = connection.is_idle();
-                *finished = connection.take_events(*key, taken);
-                if taken.is_empty() && !*finished { Poll::Pending } else { Poll::Ready(()) }
+                self.fill(connection);
+                if self.taken.is_empty() && !self.finished { Poll::Pending } else { Poll::Ready(()) }
             });
             if filled.is_pending() {
                 // Nothing will ever come of a server that nobody starts.
@@ -464,6 +508,24 @@ impl Mailbox {
             }
         }
         Poll::Ready(self.taken.pop_front())
+    }
+
+    /// The next of the events that were taken out; and whether it was the last of them, so far.
+    pub(crate) fn poll_taken(&mut self) -> (Poll<Option<RawEvent>>, bool) {
+        match self.taken.pop_front() {
+            None if !self.finished => (Poll::Pending, true),
+            found => (Poll::Ready(found), self.taken.is_empty() && !self.finished),
+        }
+    }
+
+    /// Takes out what there is, unless there is something left. Says what comes after, if it looked.
+    fn fill(&mut self, connection: &mut Connection) -> Option<Rest> {
+        if !self.taken.is_empty() || self.finished {
+            return None;
+        }
+        let rest = connection.take_some(self.key, &mut self.taken);
+        self.finished = rest == Rest::Never;
+        Some(rest)
     }
 
     /// What was taken out and not given on.

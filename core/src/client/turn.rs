@@ -180,6 +180,21 @@ impl Turn {
         found.map(|event| event.map(|event| Event::for_reader(event, &self.inner.session.hub, reader)))
     }
 
+    /// The session, and the reading position that all clones share, if it has one.
+    pub(super) fn reading(&self) -> Option<(&Arc<Session>, &Mutex<Mailbox>)> {
+        Some((&self.inner.session, self.inner.events.as_ref()?))
+    }
+
+    /// The next of the events that were taken out for it; and whether it was the last of them, so far.
+    pub(super) fn poll_taken(&self) -> (Poll<Option<Event>>, bool) {
+        let Some(events) = &self.inner.events else { return (Poll::Ready(None), false) };
+        let mut mailbox = events.lock().unwrap_or_else(PoisonError::into_inner);
+        let (found, is_last) = mailbox.poll_taken();
+        let reader = mailbox.key;
+        drop(mailbox);
+        (found.map(|event| event.map(|event| Event::for_reader(event, &self.inner.session.hub, reader))), is_last)
+    }
+
     /// A reader of its own, for what comes from now on.
     pub fn subscribe(&self) -> Events {
         Events::new(&self.inner.session, Scope::Turn(self.inner.key))

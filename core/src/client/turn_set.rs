@@ -1,6 +1,9 @@
 //! Many turns, read by one.
 
-use super::{Event, Turn};
+use super::{
+    Event, Turn,
+    hub::{Filled, Filler},
+};
 use std::{
     collections::VecDeque,
     fmt,
@@ -11,6 +14,9 @@ use std::{
     },
     task::{Context, Poll, Wake, Waker},
 };
+
+/// How many turns are looked at under one lock. Whoever has something to say to the connection waits no longer than that.
+const AT_ONCE: usize = 64;
 
 /// Turns whose events come in one stream, each with its turn: for programs that follow many turns and do not want a task or
 /// a thread for each.
@@ -25,9 +31,11 @@ pub struct TurnSet {
     /// `None`: the place is free.
     members: Vec<Option<Member>>,
     free: Vec<usize>,
-    /// Those that are looked at in this round.
+    /// Those whose turn it is, each once.
     round: VecDeque<usize>,
-    /// Those that had something, and are looked at again in the next one.
+    /// How many at its front have what there was for them.
+    filled: usize,
+    /// Those that may have more, and come again in the next round.
     again: VecDeque<usize>,
     woken: Arc<Woken>,
 }
@@ -36,12 +44,15 @@ struct Member {
     turn: Turn,
     place: Arc<Place>,
     waker: Waker,
+    filled: Filled,
+    /// Whether it is in `round` or `again`.
+    is_due: bool,
 }
 
-/// Wakes whoever waits for the set, once for each time that the turn is looked at.
+/// Wakes whoever waits for the set, once for each time that it gathers what is new.
 struct Place {
     index: usize,
-    /// Whether it is in `Queue::places`, or was taken from there and not looked at yet.
+    /// Whether it is in `Queue::places`, or about to be.
     is_queued: AtomicBool,
     woken: Arc<Woken>,
 }
@@ -100,10 +111,10 @@ impl TurnSet {
             self.members.push(None);
             self.members.len() - 1
         });
-        let place = Arc::new(Place { index, is_queued: AtomicBool::new(true), woken: Arc::clone(&self.woken) });
+        let place = Arc::new(Place { index, is_queued: AtomicBool::new(false), woken: Arc::clone(&self.woken) });
         let waker = Waker::from(Arc::clone(&place));
         if let Some(slot) = self.members.get_mut(index) {
-            *slot = Some(Member { turn, place, waker });
+            *slot = Some(Member { turn, place, waker, filled: Filled::Not, is_due: true });
         }
         self.again.push_back(index);
     }
@@ -131,6 +142,9 @@ impl TurnSet {
     /// The next event of any of the turns, for those who poll.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<(Turn, Event)>> {
         loop {
+            if self.filled == 0 {
+                self.fill();
+            }
             let Some(index) = self.round.pop_front() else {
                 if self.is_empty() {
                     return Poll::Ready(None);
@@ -140,31 +154,48 @@ impl TurnSet {
                 }
                 return Poll::Pending;
             };
-            let Some(Some(Member { turn, place, waker })) = self.members.get(index) else { continue };
-            // From here on it is worth another look if it is woken.
-            place.is_queued.store(false, Ordering::Release);
-            match turn.poll_next(&mut Context::from_waker(waker)) {
-                Poll::Pending => {}
-                Poll::Ready(Some(event)) => {
-                    place.is_queued.store(true, Ordering::Release);
-                    self.again.push_back(index);
-                    return Poll::Ready(Some((turn.clone(), event)));
-                }
+            self.filled = self.filled.saturating_sub(1);
+            let Some(Some(member)) = self.members.get_mut(index) else { continue };
+            member.is_due = false;
+            let (found, is_last) = match member.filled {
+                Filled::Not => (member.turn.poll_next(&mut Context::from_waker(&member.waker)), false),
+                Filled::Yes | Filled::Waiting => member.turn.poll_taken(),
+            };
+            let is_awaited = match &found {
                 Poll::Ready(None) => {
                     if let Some(slot) = self.members.get_mut(index) {
                         *slot = None;
                         self.free.push(index);
                     }
+                    continue;
                 }
+                // Somebody else may have read what it had.
+                Poll::Pending => member.filled != Filled::Yes,
+                Poll::Ready(Some(_)) => is_last && member.filled == Filled::Waiting,
+            };
+            if !is_awaited {
+                member.is_due = true;
+                self.again.push_back(index);
+            }
+            if let Poll::Ready(Some(event)) = found {
+                return Poll::Ready(Some((member.turn.clone(), event)));
             }
         }
     }
 
-    /// Gathers what is to be looked at. Says whether there is anything; if not, the waiter is noted.
+    /// Gathers those whose turn it is next. Says whether there are any; if not, the waiter is noted.
     fn begin_round(&mut self, cx: &Context<'_>) -> bool {
         std::mem::swap(&mut self.round, &mut self.again);
         let mut queue = self.woken.lock();
-        self.round.append(&mut queue.places);
+        for index in queue.places.drain(..) {
+            let Some(Some(member)) = self.members.get_mut(index) else { continue };
+            // From here on it is worth another look if it is woken.
+            member.place.is_queued.store(false, Ordering::Release);
+            member.filled = Filled::Yes;
+            if !std::mem::replace(&mut member.is_due, true) {
+                self.round.push_back(index);
+            }
+        }
         let mut replaced = None;
         if self.round.is_empty() && !queue.waiter.as_ref().is_some_and(|waiter| waiter.will_wake(cx.waker())) {
             replaced = queue.waiter.replace(cx.waker().clone());
@@ -173,6 +204,22 @@ impl TurnSet {
         // Whatever dropping a waker runs, it runs without the lock.
         drop(replaced);
         !self.round.is_empty()
+    }
+
+    /// Gives the next of those whose turn it is what there is for them: as many as are of one session.
+    fn fill(&mut self) {
+        let Self { members, round, filled, .. } = self;
+        let session = round.front().and_then(|index| members.get(*index)?.as_ref()?.turn.reading());
+        // One that cannot be read is at its end, and is found to be.
+        let Some(session) = session.map(|(session, _)| Arc::clone(session)) else { return };
+        session.hub.fill(|filler: &mut Filler<'_>| {
+            for index in round.iter().take(AT_ONCE) {
+                let Some(Some(Member { turn, waker, filled: how, .. })) = members.get_mut(*index) else { break };
+                let Some((_, mailbox)) = turn.reading().filter(|(of, _)| Arc::ptr_eq(of, &session)) else { break };
+                filler.fill(mailbox, waker, how);
+                *filled += 1;
+            }
+        });
     }
 }
 

@@ -87,7 +87,7 @@ use crate::{
     numbers::NumberMap,
     protocol::Request,
     time::Time,
-    turn::{Diagnostic, EventLog, Next, RawEvent, SubscriptionKey, Turn, TurnKey},
+    turn::{Diagnostic, EventLog, Next, RawEvent, Rest, SubscriptionKey, Turn, TurnKey},
 };
 use alloc::{
     borrow::Cow,
@@ -668,6 +668,11 @@ impl Connection {
     /// If `into` is empty it may change places with the queue that it is filled from. So one who takes everything each
     /// time does best to hand in the same queue again.
     pub fn take_events(&mut self, key: SubscriptionKey, into: &mut VecDeque<RawEvent>) -> bool {
+        self.take_some(key, into) == Rest::Never
+    }
+
+    /// As [`take_events`](Self::take_events); says more of what comes after.
+    pub(crate) fn take_some(&mut self, key: SubscriptionKey, into: &mut VecDeque<RawEvent>) -> Rest {
         let log = match self.subscriptions.get(&key) {
             None => None,
             // Most are of turns, and to find those needs no copy of the scope.
@@ -677,7 +682,7 @@ impl Connection {
                 self.log_of(&scope, false)
             }
         };
-        log.is_none_or(|log| log.take(key, into))
+        log.map_or(Rest::Never, |log| log.take(key, into))
     }
 
     /// Answers a request for the time of day, in Unix seconds.

@@ -150,9 +150,8 @@ impl EventLog {
     }
 
     /// Appends the events of a consumer to `into`: all of them, or as many as there are within [`AT_ONCE`] and one more.
-    /// Says whether no more will come.
-    pub(crate) fn take(&mut self, key: SubscriptionKey, into: &mut VecDeque<RawEvent>) -> bool {
-        let Some(reader) = self.readers_mut().find(|reader| reader.key == key) else { return true };
+    pub(crate) fn take(&mut self, key: SubscriptionKey, into: &mut VecDeque<RawEvent>) -> Rest {
+        let Some(reader) = self.readers_mut().find(|reader| reader.key == key) else { return Rest::Never };
         if reader.bytes > AT_ONCE {
             let mut bytes = 0;
             while bytes <= AT_ONCE {
@@ -171,11 +170,11 @@ impl EventLog {
             reader.bytes = 0;
         }
         if !reader.queue.is_empty() {
-            return false;
+            return Rest::Now;
         }
         reader.told = false;
         let has_ended = reader.ended;
-        self.finished || has_ended
+        if self.finished || has_ended { Rest::Never } else { Rest::Later }
     }
 
     /// Whether nobody listens.

@@ -56,7 +56,7 @@ pub use table::{Cause, State};
 
 #[cfg(feature = "client")]
 pub(crate) use input::{NO_REMOTE_IMAGES_SINCE, check_input, has_remote_image};
-pub(crate) use log::{EventLog, Policy};
+pub(crate) use log::{EventLog, Policy, Rest};
 pub(crate) use report::{Collector, Ending};
 pub(crate) use silence::Silence;
 pub(crate) use steer::actual_turn;

@@ -8,6 +8,7 @@
 mod crowd;
 mod drops;
 mod merging;
+mod sets;
 mod wakes;
 mod world;
 
