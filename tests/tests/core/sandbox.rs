@@ -9,10 +9,10 @@ use turnwire_core::{
     id::ThreadId,
     protocol::{
         AskForApproval, SandboxMode, SandboxPolicy, ThreadFork, ThreadResume, ThreadSettingsUpdate, ThreadStart,
-        TurnStart, WorkspaceWriteSandboxPolicy,
+        TurnEnvironmentParams, TurnStart, WorkspaceWriteSandboxPolicy,
     },
     sandbox::{ApprovalMode, Sandbox},
-    turn::{DiagnosticKind, State, TurnKey},
+    turn::{DiagnosticKind, State, TurnKey, WhenBusy},
 };
 
 fn read_only() -> Value {
@@ -170,9 +170,12 @@ fn sb_01_a_turn_that_may_allow_more_than_its_thread_is_refused_here_with_both_na
     assert!(error.to_string().contains("not known"), "{error}");
     // Elsewhere the same words allow other things.
     let mut lab = Lab::with_thread(&workspace());
-    let given = TurnStart::new("t", ["Go."]).cwd("/").sandbox_policy(policy(&workspace()));
-    let error = lab.connection.start_turn(lab.now, &given, &TurnOptions::default()).expect_err("refused");
-    assert!(matches!(error, TurnError::Relaxes(_)));
+    let given = || TurnStart::new("t", ["Go."]).sandbox_policy(policy(&workspace()));
+    let environment = TurnEnvironmentParams::new("elsewhere", "/");
+    for given in [given().cwd("/"), given().runtime_workspace_roots(["/"]), given().environments([environment])] {
+        let error = lab.connection.start_turn(lab.now, &given, &TurnOptions::default()).expect_err("refused");
+        assert!(matches!(error, TurnError::Relaxes(_)), "{given:?}");
+    }
 }
 
 #[test]
@@ -185,6 +188,7 @@ fn sb_02_after_a_tighter_turn_the_threads_own_sandbox_is_sent_again_at_its_end()
     assert_eq!(lab.sent(), [] as [Value; 0], "while it runs the thread keeps the turn's");
     assert_eq!(lab.known(), (Some(policy(&workspace())), true), "the echo is no change of the thread's own");
     lab.end("u1");
+    assert!(lab.connection.has_transmit());
     let sent = lab.sent_one();
     assert_eq!(sent["method"], "thread/settings/update");
     assert_eq!(sent["params"], json!({"threadId": "t", "sandboxPolicy": workspace()}));
@@ -375,6 +379,7 @@ fn sb_02_the_connection_after_a_crash_restores_what_the_one_before_could_not() {
     lab.connection.handle_eof(lab.now);
     lab.jump();
     let left = lab.connection.unrestored();
+    assert!(left[&ThreadId::from("t")].is_overridden);
     let mut lab = Lab::ready();
     lab.connection.adopt_unrestored(left);
     let resume = lab.connection.request(lab.now, &ThreadResume::new("t")).expect("a request");
@@ -525,4 +530,67 @@ fn sb_02_what_was_said_of_a_turns_sandbox_and_comes_late_does_not_make_it_the_th
     lab.settings_updated(&read_only());
     assert_eq!(lab.known(), (Some(policy(&read_only())), false));
     assert_eq!(lab.sent(), [] as [Value; 0]);
+}
+
+#[test]
+fn a_profile_that_one_turn_has_is_known_by_its_name_and_its_sandbox_is_not_the_threads_own() {
+    let mut lab = Lab::with_thread(&workspace());
+    let mut options = TurnOptions::default();
+    options.may_relax = true;
+    let given = TurnStart::new("t", ["Go."]).permissions(":read-only");
+    lab.connection.start_turn(lab.now, &given, &options).expect("allowed");
+    let line = lab.sent_one();
+    lab.notify(
+        "thread/settings/updated",
+        json!({"threadId": "t", "threadSettings": {"sandboxPolicy": read_only(),
+            "activePermissionProfile": {"id": ":read-only", "extends": null}}}),
+    );
+    assert_eq!(lab.known(), (Some(policy(&workspace())), true));
+    lab.run_to_its_end(&line, "u1");
+    assert_eq!(lab.sent_one()["params"], json!({"threadId": "t", "sandboxPolicy": workspace()}));
+}
+
+#[test]
+fn what_is_being_taken_back_is_not_taken_back_a_second_time_at_the_turns_end() {
+    let mut lab = Lab::with_thread(&read_only());
+    let (_, line) = lab.begin(Some(Sandbox::full_access().allow_relaxing())).expect("allowed");
+    lab.accept(&line, "u1");
+    lab.notify("turn/started", json!({"threadId": "t", "turn": {"id": "u1", "status": "inProgress", "items": []}}));
+    let restore = lab.sent_one();
+    lab.end("u1");
+    assert_eq!(lab.sent(), [] as [Value; 0], "it is under way");
+    lab.say(json!({"id": restore["id"], "result": {}}));
+    assert_eq!(lab.known(), (Some(policy(&read_only())), false));
+}
+
+#[test]
+fn a_sandbox_that_a_resume_tells_of_and_no_turn_has_asked_for_is_the_threads_own() {
+    let mut lab = Lab::with_thread(&workspace());
+    let (_, line) = lab.begin(Some(Sandbox::read_only().network(false))).expect("tighter");
+    lab.accept(&line, "u1");
+    let resume = lab.connection.request(lab.now, &ThreadResume::new("t")).expect("a request");
+    let id = lab.sent_one()["id"].clone();
+    lab.say(json!({"id": id, "result": started("t", &full(), None)}));
+    drop(lab.connection.take_json(resume.key()));
+    assert_eq!(lab.known(), (Some(SandboxPolicy::DangerFullAccess), false));
+    lab.end("u1");
+    assert_eq!(lab.sent(), [] as [Value; 0], "it is not undone");
+}
+
+#[test]
+fn of_two_turns_with_sandboxes_of_their_own_the_second_has_waited_and_is_taken_back_like_the_first() {
+    let mut lab = Lab::with_thread(&workspace());
+    let (_, line) = lab.begin(Some(Sandbox::read_only())).expect("tighter");
+    lab.accept(&line, "u1");
+    let mut options = TurnOptions::default().when_busy(WhenBusy::Queue);
+    options.sandbox = Some(Sandbox::read_only());
+    lab.connection.start_turn(lab.now, &TurnStart::new("t", ["Go on."]), &options).expect("it waits");
+    lab.end("u1");
+    let sent = lab.sent();
+    let methods: Vec<&Value> = sent.iter().map(|line| &line["method"]).collect();
+    assert_eq!(methods, ["thread/settings/update", "turn/start"]);
+    lab.say(json!({"id": sent[0]["id"], "result": {}}));
+    assert!(lab.known().1, "that was the first one's, and the second has its own in force by now");
+    lab.run_to_its_end(&sent[1], "u2");
+    assert_eq!(lab.sent_one()["params"], json!({"threadId": "t", "sandboxPolicy": workspace()}));
 }
