@@ -166,3 +166,14 @@ fn rt_02_what_is_kept_of_families_is_bounded_and_goes_with_its_follower() {
     let (method, params) = ("item/completed", item("P", "U", message("m", "", None)));
     lab.notify(method, params);
 }
+
+#[test]
+fn rt_02_two_who_follow_one_tree_both_hear_it() {
+    let mut lab = Lab::ready();
+    let [first, second] = [0; 2].map(|_| lab.connection.subscribe(Scope::Tree("P".into())));
+    let (method, params) = delta("P", "U", "m", "said");
+    lab.notify(method, params);
+    for follower in [first, second] {
+        assert_eq!(read(&mut lab, follower), seen(&[("P", "said")]));
+    }
+}

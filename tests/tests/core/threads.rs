@@ -8,7 +8,7 @@ use turnwire_core::{
     error::{CallError, Fault, RpcError, TurnError},
     protocol::{CustomReviewTarget, ModelList, ReviewStart, ThreadResume},
     retry::{Overload, Retry},
-    turn::{State, TurnKey},
+    turn::{State, TurnKey, WhenBusy},
 };
 
 fn started(thread: &str, turn: &str) -> Value {
@@ -330,4 +330,36 @@ fn rq_05_overload_is_known_in_all_its_spellings() {
     let without_data = RpcError::new(-32001, "Server overloaded; retry later.");
     assert!(without_data.is_overload());
     assert!(!matches!(error(-32001, Value::Null).fault, Fault::TimedOut { .. }));
+}
+
+#[test]
+fn th_19_a_compaction_that_joins_a_turn_which_runs_is_the_turn_that_begins_after_it() {
+    let mut lab = Lab::ready();
+    lab.notify("turn/started", started("T", "X"));
+    let options = TurnOptions::default().when_busy(WhenBusy::Join);
+    let key = lab.connection.start_compaction(lab.now, &"T".into(), &options).expect("it starts");
+    let id = lab.sent_one()["id"].clone();
+    lab.say(json!({"id": id, "result": {}}));
+    // That one ran before, however often the server says that it begins.
+    lab.notify("turn/started", started("T", "X"));
+    lab.notify("item/completed", compaction_item("T", "X"));
+    assert_eq!(lab.connection.turn_id(key), None);
+    lab.notify("turn/started", started("T", "C"));
+    lab.notify("item/started", compaction_item("T", "C"));
+    assert_eq!(lab.connection.turn_id(key).map(|id| id.as_str()), Some("C"));
+}
+
+#[test]
+fn tu_21_what_came_for_a_detached_review_stays_while_another_is_answered_and_a_resume_is_given_up() {
+    let mut lab = Lab::ready();
+    let (_, other) = review(&mut lab, true);
+    let (key, id) = review(&mut lab, true);
+    let reader = lab.connection.subscribe(Scope::Turn(key));
+    lab.notify("turn/started", started("N", "R"));
+    let (resume, _) = resuming(&mut lab);
+    lab.connection.abandon(resume);
+    let answer = |thread: &str, turn: &str| json!({"reviewThreadId": thread, "turn": {"id": turn, "items": []}});
+    lab.say(json!({"id": other, "result": answer("M", "Q")}));
+    lab.say(json!({"id": id, "result": answer("N", "R")}));
+    assert_eq!(lab.read(reader), ["turn/started"]);
 }

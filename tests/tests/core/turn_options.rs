@@ -601,3 +601,76 @@ fn a_review_that_is_attached_to_is_not_ended_by_the_other_name_under_which_it_be
         assert!(result(&mut lab, key).is_ok());
     }
 }
+
+#[test]
+fn a_turn_that_joins_one_that_runs_is_known_to_run_and_is_interrupted_at_once() {
+    let mut lab = Lab::ready();
+    begin(&mut lab, "X");
+    let key = start(&mut lab, &TurnOptions::default().when_busy(WhenBusy::Join)).expect("it joins");
+    answer_start(&mut lab, "X");
+    assert!(lab.connection.turn_joined(key));
+    lab.connection.interrupt(lab.now, key).expect("known");
+    assert_eq!(lab.sent_one()["method"], "turn/interrupt");
+}
+
+#[test]
+fn a_sign_of_life_of_a_turn_that_is_over_here_times_its_silence_no_more() {
+    let mut lab = Lab::ready();
+    let key = running(&mut lab, &TurnOptions::default().idle_deadline(5 * SECOND).deadline(SECOND));
+    lab.pass(SECOND);
+    assert_eq!(lab.connection.turn_state(key), Some(State::TimedOut));
+    let interrupt = lab.sent_one();
+    lab.say(json!({"id": interrupt["id"], "result": {}}));
+    item(&mut lab, "item/started", "U", message("m", "", None));
+    assert!(lab.connection.poll_timeout().is_none());
+}
+
+#[test]
+fn a_dead_turn_is_given_up_for_its_own_input_only_and_one_that_has_shown_itself_for_none() {
+    let mut lab = old("0.133.0");
+    let key = start(&mut lab, &TurnOptions::default()).expect("starts");
+    answer_start(&mut lab, "dead");
+    let named = |lab: &Lab, key| lab.connection.turn_id(key).map(ToString::to_string);
+    item(&mut lab, "item/started", "Y", user_message("of somebody else"));
+    assert_eq!(named(&lab, key).as_deref(), Some("dead"));
+    item(&mut lab, "item/started", "X", user_message("Hello"));
+    assert_eq!(named(&lab, key).as_deref(), Some("X"));
+    // The same words may be said to another turn.
+    let mut lab = old("0.133.0");
+    let key = running(&mut lab, &TurnOptions::default());
+    item(&mut lab, "item/started", "X", user_message("Hello"));
+    assert_eq!(named(&lab, key).as_deref(), Some("U"));
+}
+
+#[test]
+fn a_start_that_is_taken_back_leaves_those_before_and_after_it_in_their_order() {
+    let mut lab = Lab::ready();
+    let queue = TurnOptions::default().when_busy(WhenBusy::Queue);
+    running(&mut lab, &queue);
+    let [first, second, third] = [0; 3].map(|_| start(&mut lab, &queue).expect("waits"));
+    lab.connection.interrupt(lab.now, second).expect("known");
+    not_started(&mut lab, second);
+    for (before, key) in [("U", first), ("Q", third)] {
+        end(&mut lab, before, "completed");
+        answer_start(&mut lab, "Q");
+        assert_eq!(lab.connection.turn_state(key), Some(State::Running));
+        begin(&mut lab, "Q");
+    }
+}
+
+#[test]
+fn turns_that_are_offered_and_not_taken_are_bounded_for_each_thread_and_those_that_are_taken_count_no_more() {
+    let mut config = Config::default();
+    config.limits.max_unclaimed_turns = 1;
+    let mut lab = Lab::ready_with(config);
+    let [here, there] = ["T", "O"].map(|thread| lab.connection.subscribe(Scope::Turns(thread.into())));
+    begin(&mut lab, "first");
+    lab.notify("turn/started", json!({"threadId": "O", "turn": {"id": "V", "status": "inProgress"}}));
+    for reader in [here, there] {
+        let Next::Event(RawEvent::Turn(key)) = lab.connection.next_event(reader) else { panic!("it is offered") };
+        lab.connection.claim_turn(key).expect("taken");
+    }
+    end(&mut lab, "first", "completed");
+    begin(&mut lab, "second");
+    assert!(matches!(lab.connection.next_event(here), Next::Event(RawEvent::Turn(_))), "the first is held, and taken");
+}

@@ -404,6 +404,21 @@ fn an_interrupt_that_came_too_early_after_all_is_sent_again_at_the_next_sign_of_
 }
 
 #[test]
+fn an_interrupt_that_is_refused_as_too_early_each_time_is_sent_again_three_times() {
+    let mut lab = Lab::ready();
+    let (key, _) = lab.turn("T", "U");
+    started(&mut lab);
+    lab.connection.interrupt(lab.now, key).expect("known");
+    for attempt in 0..=3 {
+        let id = lab.sent_one()["id"].clone();
+        lab.say(json!({"error": {"code": -32600, "message": "no active turn to interrupt"}, "id": id}));
+        assert_eq!(lab.connection.interrupt_outcome(key).is_some(), attempt == 3, "{attempt}");
+        item_started(&mut lab, message("m", "", None));
+    }
+    assert!(lab.sent().is_empty());
+}
+
+#[test]
 fn an_interrupt_that_the_end_overtakes_is_told_apart() {
     let mut lab = Lab::ready();
     let (key, _) = lab.turn("T", "U");
