@@ -567,3 +567,34 @@ fn each_request_gets_at_most_one_answer_and_exactly_one_unless_the_server_closed
         assert_eq!(lab.connection.counters().asks, 0, "seed {seed}");
     }
 }
+
+#[test]
+fn what_no_person_decides_and_what_nobody_knows_is_not_offered_to_the_stream_of_a_turn() {
+    for method in ["attestation/generate", "currentTime/read", "account/chatgptAuthTokens/refresh", "brand/new"] {
+        let mut lab = Lab::ready();
+        let (turn, reader) = lab.turn("T", "U");
+        lab.connection.ask_reader(turn, reader, true);
+        ask(&mut lab, json!(1), method);
+        assert_eq!(lab.connection.counters().asks, 0, "{method}");
+        if method == "currentTime/read" {
+            assert!(lab.events.iter().any(|event| matches!(event, Event::TimeWanted(_))));
+        } else {
+            assert_eq!(lab.sent_one(), refused(method, &json!(1)));
+        }
+    }
+}
+
+#[test]
+fn a_sub_agents_request_reaches_the_stream_above_it_though_that_turn_is_not_named_yet() {
+    let mut lab = Lab::ready();
+    let (turn, reader, _) = lab.start_turn("T");
+    lab.connection.ask_reader(turn, reader, true);
+    lab.notify("thread/started", json!({"thread": {"id": "child", "parentThreadId": "T"}}));
+    lab.say(json!({"method": COMMAND, "id": 1, "params": {"threadId": "child", "turnId": "C", "itemId": "i"}}));
+    let turnwire_core::turn::Next::Event(turnwire_core::turn::RawEvent::Asked(asked)) =
+        lab.connection.next_event(reader)
+    else {
+        panic!("the request is in the stream")
+    };
+    lab.connection.claim_ask(asked.key, reader).expect("this reader's");
+}

@@ -293,6 +293,26 @@ fn what_an_event_counts_for_grows_with_what_it_holds() {
 }
 
 #[test]
+fn a_request_counts_for_the_changes_that_it_is_about_if_those_are_known() {
+    let mut lab = Lab::ready();
+    let (key, reader) = lab.turn("S", "U");
+    lab.connection.ask_reader(key, reader, true);
+    let changes = json!([{"path": "/w/a.txt", "kind": {"type": "add"}, "diff": "x\n"}]);
+    let of_request = |lab: &mut Lab, id| {
+        ask(lab, id, FILES, "S", "U");
+        let mut events = std::iter::from_fn(|| match lab.connection.next_event(reader) {
+            Next::Event(event) => Some(event),
+            _ => None,
+        });
+        let asked = events.find(|event| matches!(event, RawEvent::Asked(_))).expect("it is offered");
+        asked.size()
+    };
+    let unknown = of_request(&mut lab, 1);
+    changing(&mut lab, "S", "i", &changes);
+    assert_eq!(of_request(&mut lab, 2), unknown + changes.to_string().len());
+}
+
+#[test]
 fn a_child_is_known_by_the_turn_that_it_runs_for_whoever_started_that() {
     let mut lab = Lab::ready();
     // Nobody here has to do with either.

@@ -175,6 +175,7 @@ fn an_oversized_answer_fails_only_its_own_request() {
     let error = lab.connection.take_response(&large).expect("has its outcome").expect_err("too large");
     assert!(matches!(error.fault, Fault::TooLarge { limit: 400, .. }), "{error}");
     assert!(lab.connection.take_response(&small).expect("answered").is_ok());
+    assert_eq!(lab.connection.counters().oversized, 1);
 }
 
 #[test]

@@ -72,3 +72,19 @@ fn ends_that_nobody_waits_for_are_forgotten_in_the_end() {
     let new = lab.connection.watch_login(lab.now, Some("L999"), None);
     assert!(lab.connection.login_end(old).is_none() && lab.connection.login_end(new).is_some());
 }
+
+#[test]
+fn a_login_may_be_given_its_deadline_later_and_the_last_one_counts() {
+    let mut lab = Lab::ready();
+    let unbounded = lab.connection.watch_login(lab.now, Some("L"), None);
+    let bounded = lab.connection.watch_login(lab.now, Some("M"), Some(Duration::from_secs(20)));
+    lab.connection.set_login_deadline(lab.now, unbounded, Duration::from_secs(10));
+    lab.connection.set_login_deadline(lab.now, bounded, Duration::from_secs(30));
+    lab.pass(Duration::from_secs(10));
+    assert!(matches!(lab.connection.login_end(unbounded), Some(LoginEnd::TimedOut)));
+    lab.pass(Duration::from_secs(10));
+    assert!(lab.connection.login_end(bounded).is_none());
+    lab.pass(Duration::from_secs(10));
+    assert!(matches!(lab.connection.login_end(bounded), Some(LoginEnd::TimedOut)));
+    assert!(lab.connection.poll_timeout().is_none());
+}

@@ -4,7 +4,7 @@ use crate::lab::{Lab, completed, delta};
 use serde_json::json;
 use std::{fs, path::Path, time::Duration};
 use turnwire_core::{
-    connection::{Config, Connection, Scope, TraceContext, TurnOptions},
+    connection::{Config, Connection, Event, Scope, TraceContext, TurnOptions},
     error::{DisconnectReason, TurnError},
     protocol::{ModelList, ThreadStart, TurnStart, UserInput},
     record::{FORMAT, Line, Part, Record, Recording, Redactor, Replay, Replayed, ReplayedEvent, Step},
@@ -23,7 +23,13 @@ fn tapped() -> Config {
 }
 
 fn records(connection: &mut Connection, now: Time) -> Vec<Record> {
-    std::iter::from_fn(|| connection.poll_tap(now)).collect()
+    let next = || {
+        let has_tapped = connection.has_tapped();
+        let record = connection.poll_tap(now);
+        assert_eq!(has_tapped, record.is_some(), "what wakes a recorder is what it finds");
+        record
+    };
+    std::iter::from_fn(next).collect()
 }
 
 fn outline(records: &[Record]) -> Vec<String> {
@@ -513,4 +519,45 @@ fn ob_09_the_handshake_is_timed_from_the_hand_over_to_the_answer() {
     lab.now = lab.now + Duration::from_secs(9);
     lab.notify("m", json!({}));
     assert_eq!(lab.connection.handshake_took(), Some(Duration::from_millis(250)));
+}
+
+#[test]
+fn ob_04_a_time_of_day_that_was_told_is_told_again_to_the_request_that_asked() {
+    let mut lab = Lab::ready_with(tapped());
+    for id in [7, 8] {
+        lab.say(json!({"id": id, "method": "currentTime/read", "params": {"threadId": "T"}}));
+    }
+    let wanted = |event: &Event| if let Event::TimeWanted(key) = event { Some(*key) } else { None };
+    let wanted: Vec<_> = lab.events.iter().filter_map(wanted).collect();
+    for (key, seconds) in wanted.into_iter().rev().zip([100, 200]) {
+        lab.connection.respond_time(key, seconds);
+    }
+    let told: Vec<_> = lab.sent().iter().map(|line| (line["id"].clone(), line["result"].clone())).collect();
+    let time = |seconds: u64| json!({"currentTimeAt": seconds});
+    assert_eq!(told, [(json!(8), time(100)), (json!(7), time(200))]);
+    let mut replay = Replay::new(&Recording::new(records(&mut lab.connection, lab.now)));
+    assert!(replay.by_ref().count() > 0);
+    assert_eq!(replay.divergences(), []);
+}
+
+#[test]
+fn ob_04_a_turn_that_another_client_would_start_later_has_its_recorded_answer_all_the_same() {
+    let mut lab = Lab::ready_with(tapped());
+    let list = |lab: &mut Lab| {
+        lab.connection.request(lab.now, &ModelList::new()).map(drop).expect("entered");
+        lab.sent_one()["id"].clone()
+    };
+    let first = list(&mut lab);
+    let (_, _, start) = lab.start_turn("T");
+    lab.say(json!({"id": first, "result": {"data": []}}));
+    list(&mut lab);
+    lab.say(json!({"id": start, "result": {"turn": {"id": "U", "status": "inProgress", "items": []}}}));
+    lab.notify(completed("T", "U", "completed").0, completed("T", "U", "completed").1);
+    let mut config = Config::default();
+    config.limits.max_in_flight = 1;
+    let recording = Recording::new(records(&mut lab.connection, lab.now));
+    let mut replay = Replay::with_config(&recording, config);
+    let replayed: Vec<Replayed> = replay.by_ref().collect();
+    assert!(!replay.divergences().is_empty(), "it has waited");
+    assert!(result_of(&replayed, 0).is_ok());
 }
