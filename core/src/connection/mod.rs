@@ -57,6 +57,8 @@ mod requests;
 mod routing;
 mod settings;
 mod tap;
+#[cfg(all(test, feature = "client"))]
+mod tests;
 mod turns;
 mod watch;
 

@@ -108,3 +108,43 @@ pub(crate) fn has_remote_image(input: &[UserInput]) -> bool {
     };
     input.iter().any(|item| matches!(item, UserInput::Image(image) if image.url.as_deref().is_some_and(is_remote)))
 }
+
+#[cfg(all(test, feature = "client"))]
+mod tests {
+    use super::*;
+    use crate::protocol::ImageUserInput;
+
+    #[test]
+    fn in_04_an_input_may_have_as_many_characters_as_servers_take_however_many_bytes_those_are() {
+        let half = "ü".repeat(MAX_INPUT_CHARS as usize / 2);
+        let mut input = [UserInput::text(half.clone()), UserInput::text(half)];
+        assert_eq!(check_input(&input, None), Ok(()));
+        if let UserInput::Text(text) = &mut input[1] {
+            text.text.push('.');
+        }
+        let too_large = InputError::TooLarge { maximum: MAX_INPUT_CHARS, actual: MAX_INPUT_CHARS + 1 };
+        assert_eq!(check_input(&input, None), Err(too_large));
+    }
+
+    #[test]
+    fn what_a_tool_says_has_the_tools_name() {
+        let output = |name: &str| TurnToolOutput::new(name, "text");
+        assert_eq!(check_input(&[], Some(&output("tool"))), Ok(()));
+        assert_eq!(check_input(&[], Some(&output(" "))), Err(InputError::NoToolName));
+    }
+
+    #[test]
+    fn in_02_an_image_is_remote_if_it_is_at_an_address_of_the_web() {
+        let text = || UserInput::text("http://example.org");
+        for (url, is_remote) in [
+            ("http://example.org/a.png", true),
+            ("HTTPS://example.org/a.png", true),
+            ("data:image/png;base64,AA==", false),
+            ("http", false),
+        ] {
+            let input = [text(), UserInput::Image(ImageUserInput::new().url(url))];
+            assert_eq!(has_remote_image(&input), is_remote, "{url}");
+        }
+        assert!(!has_remote_image(&[text()]));
+    }
+}
