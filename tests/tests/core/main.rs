@@ -1,6 +1,7 @@
 //! The pure core, line by line: no process, no thread, no clock but the one that the test moves.
 
 #![allow(missing_docs, reason = "a test suite documents itself by the names of its tests")]
+#![allow(clippy::print_stderr, reason = "how much was cut, for who wants all of it")]
 
 mod asked_oddly;
 mod asks;
