@@ -52,6 +52,12 @@ mod on_threads {
             $handle.join().expect("the thread did not panic")
         };
     }
+    /// Waits until a request of the server has ended.
+    macro_rules! ended {
+        ($request:expr) => {
+            rt::WaitClosed::wait_closed(&*$request)
+        };
+    }
     macro_rules! never {
         () => {
             std::thread::sleep(std::time::Duration::from_secs(3600))
@@ -123,6 +129,11 @@ mod on_tokio {
     macro_rules! join {
         ($handle:expr) => {
             $handle.await.expect("the task did not panic")
+        };
+    }
+    macro_rules! ended {
+        ($request:expr) => {
+            $request.closed().await
         };
     }
     macro_rules! never {
@@ -201,6 +212,11 @@ mod on_smol {
     macro_rules! join {
         ($handle:expr) => {
             $handle.await
+        };
+    }
+    macro_rules! ended {
+        ($request:expr) => {
+            $request.closed().await
         };
     }
     macro_rules! never {

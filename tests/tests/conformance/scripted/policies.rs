@@ -228,3 +228,94 @@ scenario! {
         wait!(codex.close());
     }
 }
+
+scenario! {
+    fn sr_04_a_predicate_is_shown_every_name_that_a_change_touches_and_nothing_that_asks_for_more() {
+        let changes = |id: u64, changes: Value, root: Value| ("applyPatchApproval", json!(id),
+            json!({"conversationId": "T", "callId": "c", "fileChanges": changes, "reason": null, "grantRoot": root}));
+        let command = |id: u64, command: Value| ("execCommandApproval", json!(id),
+            json!({"conversationId": "T", "callId": "c", "command": command, "cwd": "/w", "reason": null, "parsedCmd": []}));
+        let update = |to: Value| json!({"type": "update", "unified_diff": "", "move_path": to});
+        let asked = [
+            command(0, json!(["cargo", "test", "it's here"])),
+            command(1, json!(["rm", "-rf", "/"])),
+            changes(2, json!({"/w/a": {"type": "add", "content": "x"}, "/w/b": update(json!("/w/c"))}), json!(null)),
+            changes(3, json!({"/w/a": update(json!("/etc/passwd"))}), json!(null)),
+            changes(4, json!({"/w/a": {"type": "delete", "content": "x"}}), json!("/w")),
+            changes(5, json!({"/w/a": {"type": "brand_new"}}), json!(null)),
+            changes(6, json!({}), json!(null)),
+        ];
+        let server = scripted(&asking_all(&asked));
+        let codex = wait!(rt::spawn(&server.command())).expect("connects");
+        let shown: Arc<Mutex<Vec<String>>> = Arc::default();
+        let note = Arc::clone(&shown);
+        let _serving = serve!(codex, rt::Handlers::new().approvals(rt::Approvals::accept_for(move |approval| {
+            let words = approval.words().unwrap_or_default();
+            let folder = approval.cwd.clone().unwrap_or_default();
+            note.lock().expect("no poison").push(format!("{words:?} {folder} {:?}", approval.paths));
+            let is_test = words.starts_with(&["cargo".into(), "test".into()]);
+            is_test || words.is_empty() && approval.paths.iter().all(|path| path.starts_with("/w/"))
+        })));
+        wait!(codex.request_raw("thread/name/set", json!({"threadId": "T", "name": "n"}))).expect("named");
+        let answers = answers(&server, asked.len());
+        let approved: Vec<bool> = answers.values().map(|given| given[0]["result"]["decision"] == "approved").collect();
+        assert_eq!(approved, [true, false, true, false, false, false, false], "{answers:?}");
+        assert!(answers.values().all(|given| given.len() == 1), "one answer each: {answers:?}");
+        assert!(answers.values().skip(3).all(|given| given[0]["result"]["decision"] != "approved"));
+        let mut shown = shown.lock().expect("no poison").clone();
+        shown.sort();
+        assert_eq!(shown, [
+            r#"["cargo", "test", "it's here"] /w []"#,
+            r#"["rm", "-rf", "/"] /w []"#,
+            r#"[]  ["/w/a", "/etc/passwd"]"#,
+            r#"[]  ["/w/a", "/w/b", "/w/c"]"#,
+        ]);
+        wait!(codex.close());
+    }
+}
+
+scenario! {
+    fn sr_04_a_file_that_would_be_moved_is_shown_with_its_new_name() {
+        let change = |to: &str| json!({"threadId": "$thread", "turnId": "$turn", "item": {"type": "fileChange", "id": "f",
+            "status": "inProgress",
+            "changes": [{"path": "/w/a", "diff": "", "kind": {"type": "update", "move_path": to}}]}});
+        let ask = json!({"threadId": "$thread", "turnId": "$turn", "itemId": "f", "reason": null, "startedAtMs": 1});
+        let turn = |to: &str, nth: u64| Rule::on("turn/start").nth(nth)
+            .reply(json!({"turn": {"id": "$new_turn", "status": "inProgress"}}))
+            .notify("item/started", change(to))
+            .ask("item/fileChange/requestApproval", json!(nth), ask.clone());
+        let server = scripted(&Script::new().rule(turn("/w/b", 1)).rule(turn("/etc/cron.d/b", 2)));
+        let codex = wait!(rt::spawn(&server.command())).expect("connects");
+        let policy = rt::Approvals::accept_for(|approval| approval.paths.iter().all(|path| path.starts_with("/w/")));
+        let _serving = serve!(codex, rt::Handlers::new().approvals(policy));
+        for (nth, decision) in [(1, "accept"), (2, "decline")] {
+            let thread = wait!(codex.thread_start(ThreadStart::new())).expect("a thread");
+            let _turn = wait!(thread.turn("Move it.")).expect("a turn");
+            assert_eq!(answers(&server, nth)[&nth.to_string()][0]["result"]["decision"], decision);
+        }
+        wait!(codex.close());
+    }
+}
+
+scenario! {
+    fn sr_13_who_holds_a_request_learns_how_it_ended_and_may_refuse_it() {
+        let server = scripted(&asking_all(&[("brand/new", json!("r"), json!({"threadId": "T"}))]));
+        let codex = wait!(rt::spawn(&server.command())).expect("connects");
+        let (tell, told) = mpsc::channel();
+        let _serving = serve!(codex, rt::Handlers::new().all_others(handler!([tell] |request| {
+            let request: rt::AgentRequest = request;
+            let before = format!("{:?}", request.end());
+            request.refuse();
+            let ends = (format!("{:?}", ended!(request)), format!("{:?}", request.end()));
+            let _ = tell.send((request.method().to_owned(), before, ends));
+            request.answer_raw(&json!({}))
+        })));
+        wait!(codex.request_raw("thread/name/set", json!({"threadId": "T", "name": "n"}))).expect("named");
+        let answers = answers(&server, 1);
+        assert_eq!(answers.values().next().map(|given| (given.len(), given[0].get("result"))), Some((1, None)));
+        let (method, before, (end, again)) = told.recv_timeout(Duration::from_secs(20)).expect("the handler was asked");
+        assert_eq!((method.as_str(), before.as_str()), ("brand/new", "None"));
+        assert!(end.contains("Refused") && again == format!("Some({end})"), "{end} {again}");
+        wait!(codex.close());
+    }
+}
