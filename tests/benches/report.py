@@ -101,8 +101,9 @@ def crates(package):
     return len({line.split(" (")[0] for line in tree.splitlines() if line}) - 1
 
 
-def build_seconds(dependency):
-    """CPU seconds of a clean release build of a program that does nothing with one dependency; nothing if it is not to be had."""
+def build(dependency, program=None):
+    """CPU seconds of a clean release build of a program that does nothing with one dependency; nothing if it is not to be had.
+    And how large `program` is, if that is its text, stripped."""
     folder = tempfile.mkdtemp(dir=SCRATCH)
     os.makedirs(os.path.join(folder, "src"))
     with open(os.path.join(folder, "Cargo.toml"), "w") as file:
@@ -112,21 +113,40 @@ def build_seconds(dependency):
     environment = {**os.environ, "CARGO_TARGET_DIR": os.path.join(folder, "target")}
     fetched = subprocess.run(["cargo", "fetch", "--quiet"], cwd=folder, env=environment, check=False)
     if fetched.returncode != 0:
-        return None
+        return None, None
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(["cargo", "build", "--quiet", "--release"], cwd=folder, env=environment, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    size = None
+    if program and shutil.which("strip"):
+        with open(os.path.join(folder, "src", "main.rs"), "w") as file:
+            file.write(program)
+        subprocess.run(["cargo", "build", "--quiet", "--release"], cwd=folder, env=environment, check=True)
+        built = os.path.join(folder, "target", "release", "nothing")
+        run("strip", built)
+        size = os.path.getsize(built)
     shutil.rmtree(folder)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, size
+
+
+def readme_program():
+    """The program on threads that the README shows."""
+    with open(os.path.join(ROOT, "README.md")) as readme:
+        section = readme.read().split("## On threads", 1)[1]
+    return section.split("```rust,no_run\n", 1)[1].split("```", 1)[0]
 
 
 def builds():
-    rows = []
-    for package in ["blocking", "tokio"]:
-        path = os.path.join(ROOT, "runtime-" + package)
-        rows.append((f"turnwire-{package}", build_seconds(f'turnwire-{package} = {{ path = "{path}" }}')))
-    rows.append((f"codex-codes {PEER}", build_seconds(f'codex-codes = "={PEER}"')))
-    return rows
+    """Lines of the table: clean builds, and the size of a small program."""
+    blocking, tokio = (f'turnwire-{name} = {{ path = "{os.path.join(ROOT, "runtime-" + name)}" }}' for name in ["blocking", "tokio"])
+    seconds, size = build(blocking, readme_program())
+    rows = [("turnwire-blocking", seconds), ("turnwire-tokio", build(tokio)[0])]
+    rows.append((f"codex-codes {PEER}", build(f'codex-codes = "={PEER}"')[0]))
+    for what, seconds in rows:
+        cost = "not to be had here" if seconds is None else f"{seconds:.0f}"
+        yield f"| clean release build of a program with `{what}`, CPU seconds | {cost} |"
+    if size:
+        yield f"| the program on threads that the README shows, release, stripped, bytes | {size:,} |"
 
 
 def verdict(row, ratio):
@@ -231,12 +251,10 @@ def main():
         lines.append(f"| allocations an event, {row['what']} | {row['allocations']:.2f} |")
     for what, turns, count in instructions():
         lines.append(f"| instructions a delta, {what}, {turns} turns (callgrind) | {count:.0f} |")
-    lines.append(f"| release `ask` on threads, bytes | {size:,}" + (f"; stripped {stripped:,} |" if stripped else " |"))
+    lines.append(f"| release `ask` on threads, with the scripted server in it, bytes | {size:,}" + (f"; stripped {stripped:,} |" if stripped else " |"))
     for package in ["turnwire-core", "turnwire-blocking", "turnwire-smol", "turnwire-tokio"]:
         lines.append(f"| crates below `{package}` | {crates(package)} |")
-    for what, seconds in [] if QUICK else builds():
-        cost = "not to be had here" if seconds is None else f"{seconds:.0f}"
-        lines.append(f"| clean release build of a program with `{what}`, CPU seconds | {cost} |")
+    lines += [] if QUICK else builds()
     folder = os.path.join(ROOT, "core", "docs")
     os.makedirs(folder, exist_ok=True)
     with open(os.path.join(folder, "performance.md"), "w") as file:
