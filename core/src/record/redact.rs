@@ -480,6 +480,18 @@ mod tests {
     }
 
     #[test]
+    fn the_id_of_a_request_stays_where_another_message_names_it() {
+        for id in ["12", "\"twelve\""] {
+            let request = redacted(&alloc::format!(r#"{{"id":{id},"method":"item/tool/call","params":{{}}}}"#));
+            let line =
+                alloc::format!(r#"{{"method":"serverRequest/resolved","params":{{"threadId":"t","requestId":{id}}}}}"#);
+            let resolved = redacted(&line);
+            let id = request.split("\"id\":").nth(1).and_then(|rest| rest.split(',').next()).expect("an id");
+            assert!(resolved.contains(&alloc::format!("\"requestId\":{id}")), "{request} {resolved}");
+        }
+    }
+
+    #[test]
     fn what_is_no_message_stays_none_of_the_same_kind() {
         assert_eq!(redacted("my banner"), "xxxxxxxxx");
         assert_eq!(redacted("{\"text\":\"mine"), "{xxxxxxxxxxxx");
