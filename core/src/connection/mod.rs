@@ -52,7 +52,7 @@ mod logins;
 mod needs;
 mod noise;
 mod propagation;
-mod refusals;
+pub(crate) mod refusals;
 mod requests;
 mod routing;
 mod settings;

@@ -349,6 +349,7 @@ impl<'a> Row<'a> {
             Step::Sent(line) => Self::line("in", line),
             Step::Remark(text) => Self { dir: "note".into(), line: Some((*text.0).into()), ..Self::default() },
             Step::Abandon { request } => Self { request: Some(*request), ..note("abandon") },
+            Step::Asked => note("asked"),
             Step::Close { within } => Self { within_ns: Some(in_nanos(*within)), ..note("close") },
             Step::Deadline { request, within } => {
                 Self { request: Some(*request), within_ns: Some(in_nanos(*within)), ..note("deadline") }
@@ -428,6 +429,7 @@ impl<'a> Row<'a> {
         let text = || self.text.as_deref().unwrap_or_default();
         match (self.note.as_deref(), self.request) {
             (Some("abandon"), Some(request)) => Step::Abandon { request },
+            (Some("asked"), _) => Step::Asked,
             (Some("close"), _) => Step::Close { within },
             (Some("deadline"), Some(request)) => Step::Deadline { request, within },
             (Some("disconnect"), _) => Step::Disconnect(match self.reason.as_deref() {
@@ -491,6 +493,7 @@ mod tests {
             Step::Received(Line { bytes: b"{\"id\":1,".as_slice().into(), part: Part::Head(1 << 40) }),
             Step::Received(Line::new(b"")),
             Step::Abandon { request: 7 },
+            Step::Asked,
             Step::Close { within: Duration::from_secs(15) },
             Step::Deadline { request: 3, within: Duration::from_nanos(1) },
             Step::Disconnect(DisconnectReason::Io("broken pipe".into())),

@@ -117,6 +117,7 @@ impl Redactor {
                 _ => DisconnectReason::Io(String::new()),
             }),
             Step::Abandon { .. }
+            | Step::Asked
             | Step::Close { .. }
             | Step::Deadline { .. }
             | Step::Eof
