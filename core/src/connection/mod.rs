@@ -50,7 +50,7 @@ mod lines;
 mod link;
 mod logins;
 mod needs;
-mod noise;
+pub(crate) mod noise;
 mod propagation;
 pub(crate) mod refusals;
 mod requests;

@@ -2,6 +2,7 @@
 
 use super::{Line, Part, Record, Step, Text, words::MEMBERS};
 use crate::{
+    connection::noise,
     envelope::{Envelope, RpcId},
     error::DisconnectReason,
     launch::ExitReport,
@@ -132,7 +133,10 @@ impl Redactor {
     pub fn line(&self, line: &Line) -> Line {
         let text = match line.part {
             Part::Head(_) => self.head(&line.bytes),
-            Part::Whole | Part::Cut => self.message(&line.bytes).unwrap_or_else(|| shapeless(&line.bytes)),
+            Part::Whole | Part::Cut => {
+                let message = self.message(&line.bytes).or_else(|| self.within_noise(&line.bytes));
+                message.unwrap_or_else(|| shapeless(&line.bytes))
+            }
         };
         Line { bytes: text.into_bytes().into(), part: line.part }
     }
@@ -149,6 +153,15 @@ impl Redactor {
         below.deserialize(&mut deserializer).ok()?;
         deserializer.end().ok()?;
         Some(out)
+    }
+
+    /// A message with something else on its line, as such a one: a connection finds it there.
+    fn within_noise(&self, line: &[u8]) -> Option<String> {
+        if let Some(message) = noise::dressed_message(line) {
+            return Some(alloc::format!("\u{feff}{}", self.message(message)?));
+        }
+        let (banner, answer) = noise::banner_and_answer(line)?;
+        Some(shapeless(banner) + &self.message(answer)?)
     }
 
     /// The beginning of a line that was too long: whose it is, and no more.

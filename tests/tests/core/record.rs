@@ -452,6 +452,30 @@ fn ob_04_what_the_application_was_asked_and_answered_is_asked_and_answered_again
 }
 
 #[test]
+fn ob_04_a_message_with_a_banner_or_a_dressing_is_one_in_a_redacted_recording_too() {
+    let initialize = json!({"id": 1, "method": "initialize", "params": {"clientInfo": {"name": "me", "version": "1"}}});
+    let ready = json!({"id": 1, "result": {"userAgent": "me/0.163.0"}});
+    let started = json!({"method": "thread/started", "params": {"thread": {"id": "T", "preview": "my secret"}}});
+    let line = |dir: &str, line: String| json!({"t_ms": 1, "dir": dir, "line": line}).to_string();
+    let text = [
+        line("in", initialize.to_string()),
+        line("out", format!("my secret banner > {ready}")),
+        line("out", format!("\u{1b}]0;my secret\u{7}\u{1b}[0m{started}\u{1b}[0m")),
+        line("out", format!("my secret log of {started}")),
+    ];
+    let whole = Recording::parse(&text.join("\n")).expect("a recording");
+    let redacted = whole.redacted(&Redactor::with_seed(4));
+    assert!(!redacted.to_text().contains("secret"), "{}", redacted.to_text());
+    for recording in [whole, redacted] {
+        let mut replay = Replay::new(&recording);
+        let replayed: Vec<Replayed> = replay.by_ref().collect();
+        assert!(replayed.iter().any(|replayed| matches!(replayed.event, ReplayedEvent::Ready)), "{replayed:?}");
+        let told: Vec<String> = replayed.iter().filter_map(told).collect();
+        assert_eq!(told, ["Noise", "Noise", "thread/started None", "Noise"]);
+    }
+}
+
+#[test]
 fn ob_04_a_recording_that_was_cut_off_replays_as_far_as_it_goes() {
     let seen = session(Faults::rough(), 6);
     let whole: Vec<String> = Replay::new(&seen.recording).filter_map(|replayed| told(&replayed)).collect();
