@@ -395,8 +395,7 @@ impl Replay {
 
     /// A request of the server that the application was asked to answer.
     fn receive_for_application(&mut self, line: &Line) {
-        let mut wants = ListenFor::default();
-        wants.kinds = AskKind::ALL.into();
+        let wants = ListenFor { kinds: AskKind::ALL.into(), ..ListenFor::default() };
         let listener = self.connection.listen(wants);
         self.receive(line);
         while let NextAsk::Asked(asked) = self.connection.next_ask(listener) {
