@@ -11,7 +11,7 @@ use turnwire_core::{
     error::{DisconnectReason, RpcError, TurnError},
     json::Json,
     protocol::{ModelList, ThreadStart, TurnStart, UserInput},
-    record::{FORMAT, Line, Part, Record, Recording, Redactor, Replay, Replayed, ReplayedEvent, Step},
+    record::{FORMAT, Part, Record, Recording, Redactor, Replay, Replayed, ReplayedEvent, Step},
     time::Time,
     turn::{Next, RawEvent, State, SubscriptionKey, TurnResult},
 };
