@@ -5,6 +5,7 @@
 //! same meaning, or this does not compile.
 
 #![allow(missing_docs, reason = "a test suite documents itself by the names of its tests")]
+#![allow(clippy::print_stderr, reason = "how much was cut, for whoever asks")]
 #![allow(unused_macros, unused_imports, reason = "not every file of scenarios needs every macro and name")]
 #![allow(clippy::while_let_on_iterator, reason = "what is an iterator on threads is none elsewhere")]
 #![allow(unused_braces, reason = "what is a block for one runtime is an argument for another")]

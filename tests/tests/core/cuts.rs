@@ -17,6 +17,7 @@ const CUTS: usize = 500;
 const COMPARED: usize = 31;
 
 #[test]
+#[allow(clippy::print_stderr, reason = "how much was cut, for whoever asks")]
 fn fr_01_a_talk_that_is_cut_at_any_byte_ends_every_wait() {
     let talks = talks();
     let (next, cuts) = (AtomicUsize::new(0), AtomicUsize::new(0));
