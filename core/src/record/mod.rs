@@ -64,6 +64,7 @@ pub use format::{FORMAT, FormatError, Header, Recording};
 pub use redact::Redactor;
 #[cfg(feature = "tracing")]
 pub(crate) use redact::is_method;
+pub(crate) use redact::{is_member, is_word};
 pub use replay::{Divergence, Replay, Replayed, ReplayedEvent};
 pub use rewrite::with_id;
 

@@ -364,7 +364,7 @@ fn framing(name: &str) -> Option<&'static Member> {
 }
 
 /// Whether a schema spells this word out for this member.
-fn is_word(name: &str, word: &str) -> bool {
+pub(crate) fn is_word(name: &str, word: &str) -> bool {
     let spells = |found: Option<&Member>| found.is_some_and(|(.., words)| words.contains(&word));
     spells(member(name)) || spells(framing(name))
 }
@@ -375,7 +375,7 @@ pub(crate) fn is_method(method: &str) -> bool {
 }
 
 /// Whether a schema knows a member of this name.
-pub(super) fn is_member(name: &str) -> bool {
+pub(crate) fn is_member(name: &str) -> bool {
     member(name).is_some() || framing(name).is_some()
 }
 
