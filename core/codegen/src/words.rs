@@ -82,6 +82,8 @@ fn note<'a>(definitions: &'a Map<String, Value>, schema: &'a Value, seen: &mut B
     };
     if let Some(name) = object.get("$ref").and_then(Value::as_str) {
         let name = name.rsplit('/').next().unwrap_or(name);
+        // The schemas define it nowhere: the id of a message, which is a number or a text.
+        kinds.number |= name == "RequestId";
         if let (true, Some(definition)) = (seen.insert(name), definitions.get(name)) {
             note(definitions, definition, seen, kinds);
         }

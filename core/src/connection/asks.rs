@@ -15,6 +15,7 @@ use crate::{
     error::{Disconnect, RpcError},
     id::{ItemId, ThreadId, TurnId},
     json::Json,
+    record::Step,
     time::Time,
     turn::{DiagnosticKind, RawEvent, RawNotification, Refused, RefusedWhy, SubscriptionKey, TurnKey},
 };
@@ -286,6 +287,7 @@ impl Connection {
             Stage::Offered(reader) => Some(reader),
             _ => None,
         };
+        self.tap(now, || Step::Asked);
         self.asks.bytes = bytes;
         self.asks.by_id.insert(id, key);
         self.asks.timers.insert((due, key));

@@ -79,6 +79,17 @@ struct Found<'a> {
     message: &'a [u8],
 }
 
+/// The message that a line is, but for what a terminal does not show.
+pub(crate) fn dressed_message(line: &[u8]) -> Option<&[u8]> {
+    let Found { message, .. } = without_dressing(line)?;
+    Envelope::parse(message).is_ok().then_some(message)
+}
+
+/// A banner and the answer that stands after it on its line.
+pub(crate) fn banner_and_answer(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    answer_after_a_banner(line).map(|(Found { noise, message }, _)| (noise, message))
+}
+
 /// An answer that stands at the end of a line: before it a banner that does not end its own.
 fn answer_after_a_banner(line: &[u8]) -> Option<(Found<'_>, Envelope<'_>)> {
     let mut at = 0;

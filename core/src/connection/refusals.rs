@@ -4,7 +4,11 @@
 //! nothing is ever granted that the application did not grant. So each method has its own safe answer.
 
 use super::AskKind;
-use crate::{error::RpcError, json::Json};
+use crate::{
+    error::RpcError,
+    json::Json,
+    record::{is_member, is_word},
+};
 use alloc::{boxed::Box, string::String};
 use serde::Deserialize;
 
@@ -59,9 +63,12 @@ pub(crate) fn decision(kind: AskKind, answer: Option<&Json>) -> Box<str> {
         let text = decision.as_str();
         // A decision is a word, or an object whose only member is named by it.
         let word = text.split('"').nth(1).unwrap_or_default();
-        return word.into();
+        // What no schema spells out may be anything.
+        let is_known = is_word("decision", word) || is_member(word);
+        return if is_known { word.into() } else { "answered".into() };
     }
     match (action, success) {
+        (Some(action), _) if !is_word("action", &action) => "answered".into(),
         (Some(action), _) => action.into(),
         (None, Some(true)) => "success".into(),
         (None, Some(false)) => "failure".into(),

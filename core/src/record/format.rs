@@ -94,6 +94,14 @@ struct HeaderRow<'a> {
     timeouts_ns: Option<TimeoutsRow>,
 }
 
+/// As much of a header as every format has.
+#[derive(Deserialize)]
+struct NewerRow<'a> {
+    #[serde(borrow, rename = "recording")]
+    _recording: Cow<'a, str>,
+    format: u32,
+}
+
 impl HeaderRow<'_> {
     fn into_header(self) -> Header {
         Header {
@@ -202,6 +210,24 @@ impl Recording {
         Ok(Self::parse_all(text)?.into_iter().next().unwrap_or_else(empty))
     }
 
+    /// Reads the first recording of a file. Unlike a text, it may end within a character, as a program leaves it that was
+    /// killed.
+    ///
+    /// # Errors
+    /// As for [`parse`](Self::parse), and when a line before the last is not UTF-8.
+    pub fn parse_bytes(bytes: &[u8]) -> Result<Self, FormatError> {
+        let error = match core::str::from_utf8(bytes) {
+            Ok(text) => return Self::parse(text),
+            Err(error) => error,
+        };
+        let (before, after) = bytes.split_at_checked(error.valid_up_to()).unwrap_or((bytes, &[]));
+        if after.contains(&b'\n') {
+            let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+            return Err(FormatError::NoRecord { line, problem: "it is not UTF-8".into() });
+        }
+        Self::parse(core::str::from_utf8(before).unwrap_or_default())
+    }
+
     /// Reads every recording of a text: one for each connection that wrote to it.
     ///
     /// # Errors
@@ -211,10 +237,12 @@ impl Recording {
         let mut lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).peekable();
         while let Some((at, line)) = lines.next() {
             let is_last = lines.peek().is_none() && !text.ends_with('\n');
-            if let Ok(row) = serde_json::from_str::<HeaderRow<'_>>(line) {
-                if row.format > FORMAT {
-                    return Err(FormatError::Newer { format: row.format });
+            if let Ok(NewerRow { format, .. }) = serde_json::from_str(line) {
+                if format > FORMAT {
+                    return Err(FormatError::Newer { format });
                 }
+            }
+            if let Ok(row) = serde_json::from_str::<HeaderRow<'_>>(line) {
                 found.push(Self { header: row.into_header(), records: Vec::new() });
                 continue;
             }
@@ -230,7 +258,8 @@ impl Recording {
                 found.push(Self { header: Header::none(), records: Vec::new() });
             }
             let Some(recording) = found.last_mut() else { continue };
-            let number = row.n.unwrap_or_else(|| recording.records.last().map_or(1, |last| last.number + 1));
+            let number =
+                row.n.unwrap_or_else(|| recording.records.last().map_or(1, |last| last.number.saturating_add(1)));
             let at_ns = row.t_ns.unwrap_or_else(|| row.t_ms.map_or(0, nanos));
             let step = row.step().map_err(|problem| FormatError::NoRecord { line: at + 1, problem: problem.into() })?;
             recording.records.push(Record::new(number, Time::from_nanos(at_ns), step));
@@ -349,6 +378,7 @@ impl<'a> Row<'a> {
             Step::Sent(line) => Self::line("in", line),
             Step::Remark(text) => Self { dir: "note".into(), line: Some((*text.0).into()), ..Self::default() },
             Step::Abandon { request } => Self { request: Some(*request), ..note("abandon") },
+            Step::Asked => note("asked"),
             Step::Close { within } => Self { within_ns: Some(in_nanos(*within)), ..note("close") },
             Step::Deadline { request, within } => {
                 Self { request: Some(*request), within_ns: Some(in_nanos(*within)), ..note("deadline") }
@@ -428,6 +458,7 @@ impl<'a> Row<'a> {
         let text = || self.text.as_deref().unwrap_or_default();
         match (self.note.as_deref(), self.request) {
             (Some("abandon"), Some(request)) => Step::Abandon { request },
+            (Some("asked"), _) => Step::Asked,
             (Some("close"), _) => Step::Close { within },
             (Some("deadline"), Some(request)) => Step::Deadline { request, within },
             (Some("disconnect"), _) => Step::Disconnect(match self.reason.as_deref() {
@@ -491,6 +522,7 @@ mod tests {
             Step::Received(Line { bytes: b"{\"id\":1,".as_slice().into(), part: Part::Head(1 << 40) }),
             Step::Received(Line::new(b"")),
             Step::Abandon { request: 7 },
+            Step::Asked,
             Step::Close { within: Duration::from_secs(15) },
             Step::Deadline { request: 3, within: Duration::from_nanos(1) },
             Step::Disconnect(DisconnectReason::Io("broken pipe".into())),
@@ -525,6 +557,31 @@ mod tests {
         assert!(matches!(error, FormatError::NoRecord { line: 3, .. }), "{error}");
         let newer = text.replacen("\"format\":1", "\"format\":2", 1);
         assert_eq!(Recording::parse(&newer), Err(FormatError::Newer { format: 2 }));
+        let other = r#"{"recording":"turnwire","format":3,"redacted":"mostly","timeouts_ns":[]}"#;
+        assert_eq!(Recording::parse(other), Err(FormatError::Newer { format: 3 }), "whatever else it says");
+    }
+
+    #[test]
+    fn a_file_that_was_torn_at_any_byte_is_read_as_far_as_it_goes() {
+        let line = |number| Record::new(number, Time::ZERO, Step::Received(Line::new("ü \u{1f600} 你".as_bytes())));
+        let text = Recording::new([line(1), line(2)]).to_text();
+        let ends: Vec<usize> = text.match_indices('\n').map(|(at, _)| at).collect();
+        for at in 0..=text.len() {
+            let recording = Recording::parse_bytes(&text.as_bytes()[..at]).expect("a recording");
+            // A line is whole when only its end is missing.
+            let whole = ends.iter().filter(|end| **end <= at).count();
+            assert_eq!(recording.records.len(), whole.saturating_sub(1), "{at}");
+        }
+        let damaged = [text.as_bytes(), b"{\"n\":3,\"\xff\n", text.as_bytes()].concat();
+        assert!(matches!(Recording::parse_bytes(&damaged), Err(FormatError::NoRecord { line: 4, .. })));
+    }
+
+    #[test]
+    fn a_record_without_a_number_follows_the_last_there_can_be() {
+        let text =
+            "{\"n\":18446744073709551615,\"dir\":\"note\",\"note\":\"eof\"}\n{\"dir\":\"note\",\"note\":\"eof\"}";
+        let numbers = Recording::parse(text).expect("a recording").records;
+        assert_eq!(numbers.iter().map(|record| record.number).collect::<Vec<_>>(), [u64::MAX, u64::MAX]);
     }
 
     #[test]

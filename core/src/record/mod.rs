@@ -37,6 +37,7 @@
 //! | `note` | further members | |
 //! |---|---|---|
 //! | `abandon` | `request` | the application gave the request of that id up |
+//! | `asked` | | the line before it, a request of the server, was offered to the application; without it it was refused at once |
 //! | `close` | `within_ns` | the application closed the connection |
 //! | `deadline` | `request`, `within_ns` | the `turn/start` of that id was given so long for its turn, from now |
 //! | `disconnect` | `reason`, `text` | the transport failed (`io`, `protocol`) or was dropped (`driver_dropped`) |
@@ -63,6 +64,7 @@ pub use format::{FORMAT, FormatError, Header, Recording};
 pub use redact::Redactor;
 #[cfg(feature = "tracing")]
 pub(crate) use redact::is_method;
+pub(crate) use redact::{is_member, is_word};
 pub use replay::{Divergence, Replay, Replayed, ReplayedEvent};
 pub use rewrite::with_id;
 
@@ -99,6 +101,8 @@ pub enum Step {
         /// The id on the wire.
         request: u64,
     },
+    /// The request of the server that came just before was offered to the application.
+    Asked,
     /// The application closed the connection.
     Close {
         /// How long the server's end may take.

@@ -2,6 +2,7 @@
 
 use super::{Line, Part, Record, Step, Text, words::MEMBERS};
 use crate::{
+    connection::noise,
     envelope::{Envelope, RpcId},
     error::DisconnectReason,
     launch::ExitReport,
@@ -117,6 +118,7 @@ impl Redactor {
                 _ => DisconnectReason::Io(String::new()),
             }),
             Step::Abandon { .. }
+            | Step::Asked
             | Step::Close { .. }
             | Step::Deadline { .. }
             | Step::Eof
@@ -131,7 +133,10 @@ impl Redactor {
     pub fn line(&self, line: &Line) -> Line {
         let text = match line.part {
             Part::Head(_) => self.head(&line.bytes),
-            Part::Whole | Part::Cut => self.message(&line.bytes).unwrap_or_else(|| shapeless(&line.bytes)),
+            Part::Whole | Part::Cut => {
+                let message = self.message(&line.bytes).or_else(|| self.within_noise(&line.bytes));
+                message.unwrap_or_else(|| shapeless(&line.bytes))
+            }
         };
         Line { bytes: text.into_bytes().into(), part: line.part }
     }
@@ -148,6 +153,15 @@ impl Redactor {
         below.deserialize(&mut deserializer).ok()?;
         deserializer.end().ok()?;
         Some(out)
+    }
+
+    /// A message with something else on its line, as such a one: a connection finds it there.
+    fn within_noise(&self, line: &[u8]) -> Option<String> {
+        if let Some(message) = noise::dressed_message(line) {
+            return Some(alloc::format!("\u{feff}{}", self.message(message)?));
+        }
+        let (banner, answer) = noise::banner_and_answer(line)?;
+        Some(shapeless(banner) + &self.message(answer)?)
     }
 
     /// The beginning of a line that was too long: whose it is, and no more.
@@ -350,7 +364,7 @@ fn framing(name: &str) -> Option<&'static Member> {
 }
 
 /// Whether a schema spells this word out for this member.
-fn is_word(name: &str, word: &str) -> bool {
+pub(crate) fn is_word(name: &str, word: &str) -> bool {
     let spells = |found: Option<&Member>| found.is_some_and(|(.., words)| words.contains(&word));
     spells(member(name)) || spells(framing(name))
 }
@@ -361,7 +375,7 @@ pub(crate) fn is_method(method: &str) -> bool {
 }
 
 /// Whether a schema knows a member of this name.
-pub(super) fn is_member(name: &str) -> bool {
+pub(crate) fn is_member(name: &str) -> bool {
     member(name).is_some() || framing(name).is_some()
 }
 
@@ -477,6 +491,18 @@ mod tests {
         assert!(line.contains(&alloc::format!(r#""itemId":"{id}""#)), "{line}");
         let other = Redactor::with_seed(7).line(&Line::new(br#"{"id":"u","result":{}}"#));
         assert!(!other.text().contains(id));
+    }
+
+    #[test]
+    fn the_id_of_a_request_stays_where_another_message_names_it() {
+        for id in ["12", "\"twelve\""] {
+            let request = redacted(&alloc::format!(r#"{{"id":{id},"method":"item/tool/call","params":{{}}}}"#));
+            let line =
+                alloc::format!(r#"{{"method":"serverRequest/resolved","params":{{"threadId":"t","requestId":{id}}}}}"#);
+            let resolved = redacted(&line);
+            let id = request.split("\"id\":").nth(1).and_then(|rest| rest.split(',').next()).expect("an id");
+            assert!(resolved.contains(&alloc::format!("\"requestId\":{id}")), "{request} {resolved}");
+        }
     }
 
     #[test]

@@ -1,15 +1,18 @@
 //! Feeding a recording to a connection.
 
 use super::{
-    Line, Part, Record, Recording, Step,
+    Line, Part, Record, Recording, Redactor, Step,
     compare::{Difference, Sameness, difference},
     redact::is_member,
     with_id,
 };
 use crate::{
-    connection::{Config, Connection, Event, Prepared, RequestKey, Scope, TurnOptions},
+    connection::{
+        AskKind, Config, Connection, Event, ListenFor, NextAsk, Prepared, RequestKey, Scope, ServerRequestKey,
+        TurnOptions, refusals,
+    },
     envelope::{Envelope, Message, RpcId},
-    error::{CallError, Disconnect, TurnError},
+    error::{CallError, Disconnect, RpcError, TurnError},
     id::{ThreadId, TurnId},
     json::Json,
     time::Time,
@@ -17,14 +20,14 @@ use crate::{
 };
 use alloc::{
     boxed::Box,
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     string::{String, ToString},
     vec,
     vec::Vec,
 };
 use core::fmt;
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 
 /// How much of a line that was too long is made again, in bytes.
 const MAX_AGAIN: u64 = 1 << 30;
@@ -64,6 +67,16 @@ pub struct Replay {
     ids: BTreeMap<String, Open>,
     /// Lines that the connection wrote and that no record has matched yet.
     written: VecDeque<Box<[u8]>>,
+    /// How many of them were written before another that a record has matched.
+    overtaken: usize,
+    /// Whether the recording goes on to an end. Otherwise what it does not show may be what it lacks.
+    has_end: bool,
+    /// How many records were played.
+    played: usize,
+    /// The places of the server's requests that the application must have been asked: it did not answer with the refusal.
+    answered: BTreeSet<usize>,
+    /// The requests of the server that the application has, by their ids.
+    asks: BTreeMap<RpcId, ServerRequestKey>,
     /// When the turns are to end that were given a deadline, by the id of their start.
     deadlines: BTreeMap<u64, Time>,
     turns: Vec<ReplayedTurn>,
@@ -203,6 +216,8 @@ struct Said<'a> {
     params: Option<&'a RawValue>,
     #[serde(borrow)]
     result: Option<&'a RawValue>,
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
 }
 
 impl Replay {
@@ -231,6 +246,11 @@ impl Replay {
             now: start,
             ids: BTreeMap::new(),
             written: VecDeque::new(),
+            overtaken: 0,
+            has_end: recording.records.iter().any(|record| is_end(&record.step)),
+            played: 0,
+            answered: answered(recording),
+            asks: BTreeMap::new(),
             deadlines,
             turns: Vec::new(),
             readers: BTreeMap::new(),
@@ -268,7 +288,14 @@ impl Replay {
         self.now = self.now.max(record.at);
         let now = self.now;
         match record.step {
-            Step::Received(line) => self.receive(&line),
+            Step::Received(line) => {
+                let is_asked = self.records.front().is_some_and(|next| next.step == Step::Asked);
+                if is_asked || self.answered.contains(&self.played) {
+                    self.receive_for_application(&line);
+                } else {
+                    self.receive(&line);
+                }
+            }
             Step::Sent(line) => self.send(&line),
             Step::Abandon { request } => {
                 if let Some(open) = self.ids.get(&request.to_string()) {
@@ -277,13 +304,18 @@ impl Replay {
             }
             Step::Close { within } => self.connection.close(now, within),
             Step::Disconnect(reason) => self.connection.handle_disconnect(now, reason),
-            Step::Eof => self.connection.handle_eof(now),
+            Step::Eof => {
+                // Nothing is, any more, afterwards.
+                self.write();
+                self.connection.handle_eof(now);
+            }
             Step::Evidence(report) => self.connection.handle_evidence(report),
             Step::Exit(report) => self.connection.handle_exit(now, report),
             Step::Timeout => self.connection.handle_timeout(now),
             Step::Lost { records } => self.lost += records,
-            Step::Deadline { .. } | Step::Remark(_) => {}
+            Step::Asked | Step::Deadline { .. } | Step::Remark(_) => {}
         }
+        self.played += 1;
         self.collect();
         true
     }
@@ -321,7 +353,11 @@ impl Replay {
             return;
         }
         self.write();
-        for line in core::mem::take(&mut self.written) {
+        let mut missing = core::mem::take(&mut self.written);
+        if !self.has_end {
+            missing.truncate(self.overtaken);
+        }
+        for line in missing {
             self.divergences.push(Divergence::new(self.number, None, Some(&line), ""));
         }
     }
@@ -355,6 +391,17 @@ impl Replay {
                 self.connection.handle_input(self.now, b"\n");
             }
         }
+    }
+
+    /// A request of the server that the application was asked to answer.
+    fn receive_for_application(&mut self, line: &Line) {
+        let wants = ListenFor { kinds: AskKind::ALL.into(), ..ListenFor::default() };
+        let listener = self.connection.listen(wants);
+        self.receive(line);
+        while let NextAsk::Asked(asked) = self.connection.next_ask(listener) {
+            self.asks.insert(asked.id, asked.key);
+        }
+        self.connection.unlisten(listener);
     }
 
     /// An answer under the id that its request has here.
@@ -407,6 +454,7 @@ impl Replay {
         };
         let Some(at) = like.iter().find(same).or(like.first()).copied() else { return false };
         let Some(own) = self.written.remove(at) else { return false };
+        self.overtaken = if at < self.overtaken { self.overtaken - 1 } else { at };
         if let Difference::At(path) = difference(&line.bytes, &own, sameness) {
             self.divergences.push(Divergence::new(self.number, Some(&line.bytes), Some(&own), path));
         }
@@ -439,6 +487,10 @@ impl Replay {
                 }
             }
             (None, Some(id)) => {
+                let asked = parse_id(id).and_then(|id| self.asks.remove(&id));
+                if let Some(asked) = asked {
+                    return self.answer(asked, said);
+                }
                 #[derive(Deserialize)]
                 #[serde(rename_all = "camelCase")]
                 struct Clock {
@@ -452,6 +504,16 @@ impl Replay {
             }
             (None, None) => {}
         }
+    }
+
+    /// Answers as the application did. Nothing is written, which shows, if it is over already.
+    fn answer(&mut self, asked: ServerRequestKey, said: &Said<'_>) {
+        let answer = match (said.result, said.error) {
+            (Some(result), _) => Ok(Json::from(result)),
+            (None, Some(error)) => Err(RpcError::parse(error)),
+            (None, None) => Ok(Json::null()),
+        };
+        drop(self.connection.respond(asked, answer));
     }
 
     /// False when there is no such turn to be had: then it is a request like others.
@@ -530,12 +592,12 @@ impl Replay {
                         self.tell(ReplayedEvent::Closed(cause));
                     }
                 }
-                Event::Alarm(_)
-                | Event::Asked(_)
-                | Event::AskEnded(_)
-                | Event::Login(_)
-                | Event::TimeWanted(_)
-                | Event::Turn(_) => {}
+                Event::AskEnded(key) => {
+                    // The application has no more use for it either.
+                    self.asks.retain(|_, asked| *asked != key);
+                    self.connection.release_ask(key);
+                }
+                Event::Alarm(_) | Event::Asked(_) | Event::Login(_) | Event::TimeWanted(_) | Event::Turn(_) => {}
             }
         }
         for turn in 0..self.turns.len() {
@@ -588,6 +650,73 @@ impl Said<'_> {
             _ => false,
         }
     }
+}
+
+fn is_end(step: &Step) -> bool {
+    matches!(step, Step::Close { .. } | Step::Disconnect(_) | Step::Eof | Step::Exit(_))
+}
+
+/// The places of the server's requests whose recorded answer is not the refusal that they get at once where nobody answers.
+fn answered(recording: &Recording) -> BTreeSet<usize> {
+    // From the end on: the next answer under each id.
+    let mut answers: BTreeMap<RpcId, &Line> = BTreeMap::new();
+    let mut found = BTreeSet::new();
+    let mut is_last = true;
+    for (at, record) in recording.records.iter().enumerate().rev() {
+        match &record.step {
+            Step::Sent(line) => {
+                is_last = false;
+                if let Ok(Envelope { message: Message::Success { id, .. } | Message::Failure { id, .. }, .. }) =
+                    Envelope::parse(&line.bytes)
+                {
+                    answers.insert(id, line);
+                }
+            }
+            Step::Received(line) => {
+                if let Ok(Envelope { message: Message::Request { id, method, .. }, .. }) = Envelope::parse(&line.bytes)
+                {
+                    let is_answered = match answers.remove(&id) {
+                        Some(answer) => !is_refusal(&method, answer, recording.header.redacted),
+                        // Something else was written, so a refusal would have been.
+                        None => !is_last,
+                    };
+                    if is_answered {
+                        found.insert(at);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// Whether an answer is the one that the request gets where nobody answers.
+fn is_refusal(method: &str, answer: &Line, is_redacted: bool) -> bool {
+    #[derive(Deserialize, Default, PartialEq)]
+    struct Answer {
+        result: Option<Value>,
+        error: Option<Failure>,
+    }
+    #[derive(Deserialize, PartialEq)]
+    struct Failure {
+        code: i64,
+        message: String,
+    }
+    let refusal = match refusals::refusal(method) {
+        refusals::Refusal::Error(RpcError { code, message, .. }) => {
+            serde_json::json!({ "error": { "code": code, "message": message } }).to_string()
+        }
+        refusals::Refusal::Result(result) => alloc::format!("{{\"result\":{result}}}"),
+        // Told by whoever is there.
+        refusals::Refusal::Time => return true,
+    };
+    let mut refusal = Line::new(refusal.as_bytes());
+    if is_redacted {
+        refusal = Redactor::default().line(&refusal);
+    }
+    let read = |line: &Line| serde_json::from_slice::<Answer>(&line.bytes).unwrap_or_default();
+    read(answer) == read(&refusal)
 }
 
 /// The thread that a `thread/start` or the like has brought.

@@ -758,7 +758,7 @@ pub(super) static MEMBERS: &[Member] = &[
     ("remoteVersion", 0, &[]),
     ("requestAttestation", BOOL, &[]),
     ("requestHeaders", 0, &[]),
-    ("requestId", 0, &[]),
+    ("requestId", NUMBER, &[]),
     ("request_permissions", BOOL, &[]),
     ("requestedSchema", 0, &[]),
     ("required", BOOL, &[]),

@@ -1,6 +1,8 @@
 // Scenarios against the real server with a scripted model behind it: recordings and replays. Included once for each runtime.
 
 use crate::support::{self, TypedEvents, real_server};
+use serde_json::Value;
+use turnwire_core::record::Step;
 use turnwire_testkit::{
     model::{ExecCommand, Message, Phase, Reply},
     recorded::{Tape, misfits},
@@ -74,14 +76,26 @@ scenario! {
     fn ob_02_the_real_server_takes_requests_with_a_trace_context() {
         let Some(server) = real_server("ob_02_the_real_server_takes_requests_with_a_trace_context") else { return };
         server.model.push(Reply::text("Hello."));
+        let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let tape = Tape::new();
+        let recorder = rt::Recorder::to_writer(tape.clone()).unredacted();
         let mut config = rt::Config::default();
-        config.trace_source = Some(rt::TraceSource::new(|| {
-            Some(rt::TraceContext::new("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"))
-        }));
+        config.recorder = Some(recorder.clone());
+        config.trace_source = Some(rt::TraceSource::new(move || Some(rt::TraceContext::new(parent))));
         let codex = wait!(rt::spawn_with(&server.command(), config)).expect("the server starts");
         let thread = wait!(codex.thread_start(server.thread_start())).expect("a thread");
         assert_eq!(wait!(thread.run("Say hello.")).expect("completed").final_response.as_deref(), Some("Hello."));
         wait!(codex.close());
+        // Nothing of it comes back, so what was taken is what was sent.
+        assert!(recorder.wait(support::PATIENCE));
+        let recording = tape.recording().expect("a recording");
+        let sent = recording.records.iter().filter_map(|record| match &record.step {
+            Step::Sent(line) => serde_json::from_slice::<Value>(&line.bytes).ok(),
+            _ => None,
+        });
+        let requests: Vec<Value> = sent.filter(|line| !line["id"].is_null() && line["method"] != "initialize").collect();
+        let traced = |line: &Value| line["trace"]["traceparent"] == parent;
+        assert!(requests.len() > 1 && requests.iter().all(traced), "{requests:?}");
     }
 }
 

@@ -606,11 +606,19 @@ scenario! {
 scenario! {
     fn ad_05_the_blocking_client_works_within_this_runtime() {
         let server = scripted(&Script::new());
-        // On the very thread that a runtime runs on: no runtime is started, so none can be nested.
-        let codex = turnwire_blocking::spawn(&server.command()).expect("connects");
-        let thread = codex.thread_start(ThreadStart::new()).expect("a thread");
-        assert!(thread.run("Hello.").is_ok());
-        codex.close();
+        // A runtime that it starts of its own, or a context that it needs, shows on a thread that a runtime runs on: the one
+        // that waits for the scenario, and a worker.
+        fn run(command: &turnwire_blocking::Command) -> bool {
+            let codex = turnwire_blocking::spawn(command).expect("connects");
+            let thread = codex.thread_start(ThreadStart::new()).expect("a thread");
+            let result = thread.run("Hello.");
+            codex.close();
+            result.is_ok()
+        }
+        let command = server.command();
+        assert!(run(&command));
+        let worker: Joined<bool> = go!([command] run(&command));
+        assert!(join!(worker));
     }
 }
 
@@ -627,8 +635,10 @@ scenario! {
             }
         }
         assert_eq!(text, "In memory.");
+        let start = Instant::now();
         let cause = wait!(codex.close());
         assert!(cause.exit().is_none(), "there is no process");
+        assert!(start.elapsed() < rt::Config::default().timeouts.close / 2, "and no end of one to wait for");
         assert_eq!(cause.reason(), &DisconnectReason::ClosedByCaller);
     }
 }

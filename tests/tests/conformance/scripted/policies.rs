@@ -193,18 +193,26 @@ scenario! {
         wait!(codex.request_raw("thread/name/set", json!({"threadId": "T", "name": "n"}))).expect("named");
         let requests: Vec<rt::CommandApproval> =
             (0..asked.len()).map(|_| kept.recv_timeout(crate::support::PATIENCE).expect("asked")).collect();
-        let (mut first, mut second) = (requests.clone(), requests);
-        second.reverse();
-        let threads = [
-            std::thread::spawn(move || first.drain(..).filter(|request| request.accept().is_ok()).count()),
-            std::thread::spawn(move || second.drain(..).filter(|request| request.decline().is_ok()).count()),
-        ];
+        // Two want to answer the same: while the server reads, and while it goes.
+        let contest = |requests: &[rt::CommandApproval]| {
+            let (first, second) = (requests.to_vec(), requests.to_vec());
+            [
+                std::thread::spawn(move || first.iter().filter(|request| request.accept().is_ok()).count()),
+                std::thread::spawn(move || second.iter().filter(|request| request.decline().is_ok()).count()),
+            ]
+        };
+        let (early, late) = requests.split_at(asked.len() / 2);
+        let won = contest(early).map(|thread| thread.join().expect("no panic"));
+        assert_eq!(won.into_iter().sum::<usize>(), early.len());
+        assert_eq!(answers(&server, early.len()).len(), early.len());
+        let threads = contest(late);
         wait!(codex.close());
-        let answered: usize = threads.map(|thread| thread.join().expect("no panic")).into_iter().sum();
-        assert!(answered <= asked.len());
-        for (id, given) in answers(&server, 0) {
+        let won = threads.map(|thread| thread.join().expect("no panic"));
+        assert!(won.into_iter().sum::<usize>() <= late.len());
+        for (id, given) in answers(&server, early.len()) {
             assert_eq!(given.len(), 1, "{id}");
         }
+        drop(requests);
         drop(serving);
         assert_eq!(codex.counters().asks, 0);
     }
