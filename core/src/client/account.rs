@@ -340,7 +340,14 @@ impl Codex {
         let within = session.hub.read(|connection| connection.config().timeouts.reply);
         let key = session.hub.command(|connection, now| connection.watch_login(now, None, None));
         let login = Watched { session: Arc::clone(&session), key };
-        self.request(params).await?;
+        match self.request(params).await? {
+            // A kind that is not known yet may well be what was asked for.
+            LoginAccountResponse::ApiKey
+            | LoginAccountResponse::ChatgptAuthTokens
+            | LoginAccountResponse::Unknown(_) => {}
+            // What ends under a name of its own, or is no answer at all, would be waited for in vain.
+            other => return Err(unexpected(&other)),
+        }
         session.hub.command(|connection, now| connection.set_login_deadline(now, key, within));
         login.wait().await
     }

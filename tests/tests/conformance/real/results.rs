@@ -257,7 +257,7 @@ scenario! {
         let codex = wait!(rt::spawn_with(&server.command(), config)).expect("the server starts");
         // More at once than the server has room for. Of some it says so, and of some it says nothing.
         let mut refused = None;
-        for _ in 0..5 {
+        for _ in 0..12 {
             let burst: Vec<Joined<Result<(), rt::CallError>>> = (0..800).map(|_| go!([codex] wait!(codex.request(ModelList::new())).map(drop))).collect();
             for one in burst {
                 if let Err(error) = join!(one) {

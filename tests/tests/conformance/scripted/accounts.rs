@@ -98,6 +98,7 @@ scenario! {
         let server = scripted(&script);
         let codex = wait!(rt::spawn(&server.command())).expect("connects");
         for time in 0..4 {
+            let start = std::time::Instant::now();
             let outcome = match time {
                 3 => wait!(codex.login_tokens(rt::Tokens::new("acc", secret))),
                 _ => wait!(codex.login_api_key(secret)),
@@ -118,6 +119,7 @@ scenario! {
             }
             assert!(!shown.contains("very-secret"), "{time}: {shown}");
             assert_eq!(shown.contains("Incorrect API key"), time != 2, "the rest is said: {shown}");
+            assert!(start.elapsed() < Duration::from_secs(20), "{time}: none of them is waited for any longer");
         }
         wait!(codex.close());
     }
