@@ -276,12 +276,13 @@ tables by number in place of trees; 271 with what a piece has to do with side by
 too. What is left are the beginning itself, the turn, and its queue. Beginnings compared by a hash would save some, but then
 a peer could make two lines look alike.
 
-With 64 turns it is 0.55 to 0.62 of floor E from run to run, since what a turn and a beginning need starts at the edge of a cache line.
+What a turn and a beginning need begins at the edge of a cache line since then. With 64 turns the core took 0.55 to 0.62 of floor E from run to
+run on this day, and 0.62 before; whether that is why, was not measured apart.
 
 A `TurnSet` took the connection's lock twice for each event that came alone; now it looks at sixty-four turns under one lock, and is told
 by the turns themselves that there is more. On the machine of this run that did not show. The blocking client has its driver and its
 reader on two threads, so what an event is made of goes from one core to the other: its text, the count of its ids, the turn's queue,
-and the flag by which the set is woken. tokio and smol read on the driver's own thread here, and stay below the bar. To remove that, the
+and the flag by which the set is woken. tokio and smol read on the thread of the driver here, and stay below the bar. To remove that, the
 thread that reads a set would have to drive the connection itself. A thread for each turn pays a call of the system and a switch for each
 event that comes alone, which only fewer, larger reads would change.
 """
