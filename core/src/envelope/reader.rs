@@ -45,6 +45,9 @@ struct Beginning<N> {
     item: Option<Span>,
 }
 
+/// With a note as large as that of the connection: a pointer, a number and a kind.
+const _: () = assert!(core::mem::size_of::<Beginning<(Box<u8>, u64, u8)>>() <= 64, "a beginning keeps to one place");
+
 /// A part of a beginning.
 #[derive(Clone, Copy)]
 struct Span {

@@ -148,7 +148,7 @@ impl Origin {
 /// A turn.
 ///
 /// What each piece of text has to do with comes first, and stays side by side: with a thousand turns, what a line costs is
-/// how many places have to be fetched for it, and each is of that size.
+/// how many lines of the cache have to be fetched for it, and the first of them begins with the turn.
 #[derive(Clone, Debug)]
 #[repr(C, align(64))]
 pub(crate) struct Turn {
