@@ -3,11 +3,11 @@
 pub use crate::{
     client::{
         AccountError, AgentRequest, ApplyPatchApproval, Approval, Approvals, Ask, AttestationRequest, CommandApproval,
-        CurrentTimeRequest, Effective, Elicitation, Event, ExecCommandApproval, ExternalMessage, FileChangeApproval,
-        Generation, HandlerOutcome, Input, ItemEvent, LoginError, McpToolApproval, Mismatch, PageError, Paged,
-        PermissionsApproval, Recorder, Resume, ResumedBy, Secret, Stopped, Timings, TokenRefresh, Tokens,
-        ToolArguments, ToolCall, ToolError, ToolFailure, ToolOutput, TraceSource, TreeEvent, TurnRequest, Typed,
-        TypedError, UnknownRequest, Unsubscribed, UsageEvent, UserInput,
+        CurrentTimeRequest, Effective, Elicitation, ErrorEvent, Event, ExecCommandApproval, ExternalMessage,
+        FileChangeApproval, Generation, HandlerOutcome, Input, ItemEvent, LoginError, McpToolApproval, Mismatch,
+        PageError, Paged, PermissionsApproval, Recorder, Resume, ResumedBy, Secret, Stopped, Timings, TokenRefresh,
+        Tokens, ToolArguments, ToolCall, ToolError, ToolFailure, ToolOutput, TraceSource, TreeEvent, TurnRequest,
+        Typed, TypedError, UnknownRequest, Unsubscribed, UsageEvent, UserInput,
     },
     connection::{
         AnswerError, AskEnd, AskKind, Asked, Config, Counters, KnownSettings, Limits, RestartPolicy, ServerInfo,

@@ -87,8 +87,8 @@ impl Seen {
                     _ => Vec::new(),
                 }
             }
-            Event::Error { error, will_retry, .. } => {
-                vec![format!("{}: {}", if will_retry { "again" } else { "failed" }, error.message)]
+            Event::Error(met) => {
+                vec![format!("{}: {}", if met.will_retry { "again" } else { "failed" }, met.error.message)]
             }
             Event::Usage(report) => vec![format!("tokens so far: {}", report.usage.total.total_tokens)],
             Event::Refused(refused) => vec![format!("refused: {}", refused.notification.method)],

@@ -1,8 +1,11 @@
 //! Starting servers on threads.
 
+#[cfg(unix)]
+use crate::pipes;
+#[cfg(not(unix))]
+use crate::transport::ThreadTransport;
 use crate::{
     process::{Owner, Process, Starting},
-    transport::ThreadTransport,
     wait::wait_with,
 };
 use std::{
@@ -132,12 +135,16 @@ fn serve(mut launch: Launch, command: Command, clock: SystemClock, started: &Sta
     if let Some(home) = &home {
         launch.expect_home(home);
     }
-    match ThreadTransport::of_process(stdout, stdin, owner) {
-        Ok(transport) => {
-            let deadline = transport.deadline();
-            let look_again = move || deadline.get().and_then(|at| clock.instant(at));
-            drop(wait_with(launch.drive(transport), look_again));
-        }
+    #[cfg(unix)]
+    let outcome =
+        pipes::take(stdout, stdin, owner).map(|(transport, bed)| (transport, |driver| bed.drive(driver, clock)));
+    #[cfg(not(unix))]
+    let outcome = ThreadTransport::new(stdout, stdin, Some(owner)).map(|transport| {
+        let deadline = transport.deadline();
+        (transport, move |driver| wait_with(driver, || deadline.get().and_then(|at| clock.instant(at))))
+    });
+    match outcome {
+        Ok((transport, drive)) => drop(drive(launch.drive(transport))),
         Err(error) => launch.fail(ConnectError::Wire(error.to_string())),
     }
 }

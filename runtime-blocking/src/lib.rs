@@ -3,8 +3,9 @@
 //! [`spawn`] starts a server and connects to it, [`lazy`] does so when it is first needed, and [`connect`] takes any reader
 //! and writer. The methods are those of the
 //! async client, and each blocks the calling thread until it has its outcome. There is no runtime here, hidden or not: a
-//! session has a thread that drives it, one that reads and one that writes, and whoever calls sleeps until woken. So it
-//! works on any thread, those of an async runtime included.
+//! session has a thread that drives it, and whoever calls sleeps until woken. Two more read and write for it over a
+//! reader and a writer, and on systems that cannot wait for both pipes of a process. So it works on any thread, those of an
+//! async runtime included.
 //!
 //! ```no_run
 //! # fn main() -> Result<(), turnwire_blocking::Error> {
@@ -28,6 +29,8 @@
 mod client;
 mod launcher;
 pub mod pinned;
+#[cfg(unix)]
+mod pipes;
 pub mod process;
 mod transport;
 mod wait;

@@ -1,14 +1,12 @@
 //! The driver's transport on threads: one that reads, one that writes.
 //!
-//! Both block in the system. On the pipes of a process they can be told to stop, where the system has a wait for two things
-//! (see `process::sys`); that is when the transport is dropped. Otherwise they stop when what they read from or write to
-//! ends, and let go of everything else as soon as the transport is dropped.
+//! Both block in the system, so they stop when what they read from or write to ends. They let go of everything else as
+//! soon as the transport is dropped. The pipes of a process do without them where the system can wait for both: see `pipes`.
 
-use crate::process::{Owner, Stoppable, Stopper};
+use crate::process::Owner;
 use std::{
     collections::VecDeque,
     io::{self, Read, Write},
-    process::{ChildStdin, ChildStdout},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -84,8 +82,6 @@ pub(crate) struct ThreadTransport {
     output: Arc<Channel>,
     deadline: Arc<AtomicU64>,
     owner: Option<Owner>,
-    /// Dropped with this: a process that has left the server's group may hold the other ends for ever.
-    stoppers: Vec<Stopper>,
 }
 
 /// When the driver wants to be looked at, as the transport last heard.
@@ -100,28 +96,14 @@ impl Deadline {
 }
 
 impl ThreadTransport {
-    /// Starts the two threads on the pipes of a process.
-    pub(crate) fn of_process(stdout: ChildStdout, stdin: ChildStdin, owner: Owner) -> io::Result<Self> {
-        let (reader, stop_reading) = Stoppable::reader(stdout)?;
-        let (writer, stop_writing) = Stoppable::writer(stdin)?;
-        let mut transport = Self::new(reader, writer, Some(owner))?;
-        transport.stoppers = Vec::from([stop_reading, stop_writing]);
-        Ok(transport)
-    }
-
     /// Starts the two threads.
     pub(crate) fn new(
         reader: impl Read + Send + 'static,
         writer: impl Write + Send + 'static,
         owner: Option<Owner>,
     ) -> io::Result<Self> {
-        let transport = Self {
-            input: Channel::new(),
-            output: Channel::new(),
-            deadline: Arc::new(AtomicU64::new(NEVER)),
-            owner,
-            stoppers: Vec::new(),
-        };
+        let transport =
+            Self { input: Channel::new(), output: Channel::new(), deadline: Arc::new(AtomicU64::new(NEVER)), owner };
         let input = Arc::clone(&transport.input);
         thread::Builder::new().name("turnwire-reader".into()).spawn(move || read_all(reader, &input))?;
         let output = Arc::clone(&transport.output);

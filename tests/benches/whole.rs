@@ -473,21 +473,18 @@ async fn latencies_smol(replay: &Replay) -> Vec<u64> {
     ages
 }
 
-/// A thread that reads, one that passes on, one that consumes: as many as the blocking client has.
+/// A thread that reads and one that consumes: as many as the blocking client has.
 fn bare_blocking(replay: &Replay) -> Vec<u64> {
     let Bare { mut server, _input, output } = Bare::start(replay);
-    let (to_driver, from_reader) = mpsc::channel();
-    let (to_consumer, from_driver) = mpsc::channel();
-    let deltas = replay.deltas;
+    let (to_consumer, from_reader) = mpsc::channel();
     thread::spawn(move || {
         let mut reader = BufReader::with_capacity(64 * 1024, output);
         let mut line = Vec::new();
         while reader.read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
-            let _ = to_driver.send(std::mem::take(&mut line));
+            let _ = to_consumer.send(std::mem::take(&mut line));
         }
     });
-    thread::spawn(move || from_reader.into_iter().try_for_each(|line| to_consumer.send(line)));
-    let ages = from_driver.iter().filter_map(|line| age_of_line(&line)).take(deltas).collect();
+    let ages = from_reader.iter().filter_map(|line| age_of_line(&line)).take(replay.deltas).collect();
     drop(_input);
     server.wait().expect("it ends");
     ages

@@ -21,6 +21,8 @@ use std::{
 };
 
 /// One event of a turn, a thread or a session.
+///
+/// Most events are pieces of text, and each is moved a few times on its way. So what is larger is in a box.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {
@@ -36,37 +38,45 @@ pub enum Event {
     Diagnostic(Diagnostic),
     /// The turn ended so. The last event of a turn; [`Turn::result`](super::Turn::result) has the rest.
     Ended(State),
-    /// The server met an error (`error`). With `will_retry` this is progress, and the turn goes on.
-    Error {
-        /// The error.
-        error: TurnError,
-        /// Whether the server tries again.
-        will_retry: bool,
-        /// As it came.
-        raw: RawNotification,
-    },
+    /// The server met an error (`error`).
+    Error(Box<ErrorEvent>),
     /// So many events were left out here, because nobody read and the bound of memory was reached.
     Gap(u64),
     /// An item is done (`item/completed`). It replaces what was known of it.
-    ItemCompleted(ItemEvent),
+    ItemCompleted(Box<ItemEvent>),
     /// An item began (`item/started`). Not every one is completed.
-    ItemStarted(ItemEvent),
+    ItemStarted(Box<ItemEvent>),
     /// The account's limits changed (`account/rateLimits/updated`).
-    RateLimits(AccountRateLimitsUpdatedNotification),
+    RateLimits(Box<AccountRateLimitsUpdatedNotification>),
     /// The server asks something, and whoever reads this is to answer; see
     /// [`TurnRequest::asks_in_stream`](super::TurnRequest::asks_in_stream). Dropped, it is refused.
     Request(AgentRequest),
     /// Anything else that the server said.
     Other(RawNotification),
     /// A request of the server was refused, because the application did not say how to answer it.
-    Refused(Refused),
+    Refused(Box<Refused>),
     /// The turn runs (`turn/started`).
     Started(RawNotification),
     /// This session asked for no more events of the thread (`thread/unsubscribe`). The last event of the streams of a thread
     /// that were open then.
     Unsubscribed,
     /// Tokens were used (`thread/tokenUsage/updated`): sums over the whole thread.
-    Usage(UsageEvent),
+    Usage(Box<UsageEvent>),
+}
+
+/// As large as what there is most of, and no larger.
+const _: () = assert!(size_of::<Event>() <= size_of::<RawEvent>() + size_of::<usize>(), "an event is moved often");
+
+/// An error that the server met.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ErrorEvent {
+    /// The error.
+    pub error: TurnError,
+    /// Whether the server tries again: then this is progress, and the turn goes on.
+    pub will_retry: bool,
+    /// As it came.
+    pub raw: RawNotification,
 }
 
 /// An item that began or is done.
@@ -99,7 +109,7 @@ impl From<RawEvent> for Event {
             RawEvent::Ended(state) => Self::Ended(state),
             RawEvent::Gap(count) => Self::Gap(count),
             RawEvent::Notification(raw) => Self::typed(raw),
-            RawEvent::Refused(refused) => Self::Refused(*refused),
+            RawEvent::Refused(refused) => Self::Refused(refused),
             RawEvent::Unsubscribed => Self::Unsubscribed,
             // Only from the one kind of subscription that is not read as events.
             RawEvent::Turn(_) => Self::Gap(0),
@@ -112,12 +122,10 @@ impl Event {
     #[must_use]
     pub fn raw(&self) -> Option<&RawNotification> {
         match self {
-            Self::Error { raw, .. }
-            | Self::ItemCompleted(ItemEvent { raw, .. })
-            | Self::ItemStarted(ItemEvent { raw, .. })
-            | Self::Other(raw)
-            | Self::Started(raw)
-            | Self::Usage(UsageEvent { raw, .. }) => Some(raw),
+            Self::Error(error) => Some(&error.raw),
+            Self::ItemCompleted(item) | Self::ItemStarted(item) => Some(&item.raw),
+            Self::Other(raw) | Self::Started(raw) => Some(raw),
+            Self::Usage(usage) => Some(&usage.raw),
             Self::Refused(refused) => Some(&refused.notification),
             Self::Asked(asked) | Self::AskEnded(asked, _) => Some(&asked.request),
             Self::Account(_)
@@ -168,19 +176,19 @@ impl Event {
             return Self::Started(raw);
         }
         if let Some(ItemStartedNotification { item, .. }) = read(&raw) {
-            return Self::ItemStarted(ItemEvent { item, raw });
+            return Self::ItemStarted(Box::new(ItemEvent { item, raw }));
         }
         if let Some(ItemCompletedNotification { item, .. }) = read(&raw) {
-            return Self::ItemCompleted(ItemEvent { item, raw });
+            return Self::ItemCompleted(Box::new(ItemEvent { item, raw }));
         }
         if let Some(ThreadTokenUsageUpdatedNotification { token_usage: usage, .. }) = read(&raw) {
-            return Self::Usage(UsageEvent { usage, raw });
+            return Self::Usage(Box::new(UsageEvent { usage, raw }));
         }
         if let Some(ErrorNotification { error, will_retry, .. }) = read(&raw) {
-            return Self::Error { error, will_retry, raw };
+            return Self::Error(Box::new(ErrorEvent { error, will_retry, raw }));
         }
         if let Some(updated) = read(&raw) {
-            return Self::RateLimits(updated);
+            return Self::RateLimits(Box::new(updated));
         }
         if let Some(updated) = read(&raw) {
             return Self::Account(updated);

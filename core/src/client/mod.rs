@@ -48,7 +48,7 @@ pub use approvals::{Approval, Approvals};
 pub use ask::{AgentRequest, Ask};
 pub use codex::{Codex, connect, connect_with_clock};
 pub use connector::{Connector, Launch, connect_lazily};
-pub use event::{Event, Events, ItemEvent, UsageEvent};
+pub use event::{ErrorEvent, Event, Events, ItemEvent, UsageEvent};
 pub use handlers::{HandlerOutcome, Handlers};
 pub use hub::Generation;
 pub use input::{ExternalMessage, Input};

@@ -79,7 +79,7 @@ impl Screen {
                 ThreadItem::AgentMessage(_) => self.end_message(),
                 _ => {}
             },
-            Event::Error { error, will_retry: true, .. } => self.say(&format!("again: {}", error.message)),
+            Event::Error(failed) if failed.will_retry => self.say(&format!("again: {}", failed.error.message)),
             Event::Refused(refused) => self.say(&format!("refused: {}", refused.notification.method)),
             _ => {}
         }

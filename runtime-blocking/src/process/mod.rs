@@ -74,7 +74,6 @@ pub use owner::Owner;
 pub use resolve::{resolve, resolve_among};
 pub use starting::Starting;
 pub use stderr::StderrMark;
-pub(crate) use sys::{Stoppable, Stopper};
 
 /// A program that is being written while it is started fails with "text file busy". In a program with threads the
 /// writer can be a process that another thread has just forked, which holds the file until its exec: a matter of

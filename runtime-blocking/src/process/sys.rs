@@ -9,12 +9,9 @@ use rustix::{
     },
 };
 use std::{
-    io::{self, Read, Write},
-    os::{
-        fd::AsFd,
-        unix::{net::UnixStream, process::CommandExt, process::ExitStatusExt},
-    },
-    process::{Child, ChildStderr, ChildStdin, ChildStdout, Command},
+    io::{self, Read},
+    os::unix::{net::UnixStream, process::CommandExt, process::ExitStatusExt},
+    process::{Child, ChildStderr, Command},
     thread,
     time::Duration,
 };
@@ -126,75 +123,6 @@ impl Group {
             waited += pause;
             pause = (pause * 2).min(Duration::from_millis(20));
         }
-    }
-}
-
-/// What a thread reads or writes, with a way to say that it is enough.
-pub(crate) struct Stoppable<P> {
-    pipe: P,
-    stop: UnixStream,
-}
-
-/// Ends the reading or writing of a [`Stoppable`], at once, when it is dropped.
-pub(crate) struct Stopper {
-    _stop: UnixStream,
-}
-
-impl<P: AsFd> Stoppable<P> {
-    fn with(pipe: P) -> io::Result<(Self, Stopper)> {
-        let (stop, stopper) = UnixStream::pair()?;
-        Ok((Self { pipe, stop }, Stopper { _stop: stopper }))
-    }
-
-    /// Waits until the pipe is ready for this, or at its end. False if it is told to stop.
-    fn wait(&self, ready: PollFlags) -> io::Result<bool> {
-        let mut both = [PollFd::new(&self.stop, PollFlags::IN), PollFd::new(&self.pipe, ready)];
-        loop {
-            match poll(&mut both, None) {
-                Ok(_) => return Ok(both.first().is_some_and(|stop| stop.revents().is_empty())),
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-}
-
-impl Stoppable<ChildStdout> {
-    pub(crate) fn reader(stdout: ChildStdout) -> io::Result<(Self, Stopper)> {
-        Self::with(stdout)
-    }
-}
-
-impl Read for Stoppable<ChildStdout> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        // It is the only reader, so what is there is still there afterwards.
-        if self.wait(PollFlags::IN)? { self.pipe.read(buffer) } else { Ok(0) }
-    }
-}
-
-impl Stoppable<ChildStdin> {
-    pub(crate) fn writer(stdin: ChildStdin) -> io::Result<(Self, Stopper)> {
-        // A pipe that has room has it for a part, as a rule. This end is ours alone: the child's is not changed.
-        rustix::io::ioctl_fionbio(&stdin, true)?;
-        Self::with(stdin)
-    }
-}
-
-impl Write for Stoppable<ChildStdin> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        loop {
-            match self.pipe.write(bytes) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                outcome => return outcome,
-            }
-            if !self.wait(PollFlags::OUT)? {
-                return Err(io::ErrorKind::BrokenPipe.into());
-            }
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.pipe.flush()
     }
 }
 

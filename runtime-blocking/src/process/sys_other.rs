@@ -6,8 +6,8 @@
 
 use super::stderr::Tail;
 use std::{
-    io::{self, Read, Write},
-    process::{Child, ChildStderr, ChildStdin, ChildStdout, Command},
+    io::{self, Read},
+    process::{Child, ChildStderr, Command},
     sync::{Mutex, PoisonError},
     thread,
     time::Duration,
@@ -100,39 +100,6 @@ mod job {
 
     pub(super) const fn of(_child: &Child) -> Option<Job> {
         None
-    }
-}
-
-/// What a thread reads or writes. It cannot be told to stop.
-pub(crate) struct Stoppable<P>(P);
-
-pub(crate) struct Stopper;
-
-impl Stoppable<ChildStdout> {
-    pub(crate) fn reader(stdout: ChildStdout) -> io::Result<(Self, Stopper)> {
-        Ok((Self(stdout), Stopper))
-    }
-}
-
-impl Read for Stoppable<ChildStdout> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buffer)
-    }
-}
-
-impl Stoppable<ChildStdin> {
-    pub(crate) fn writer(stdin: ChildStdin) -> io::Result<(Self, Stopper)> {
-        Ok((Self(stdin), Stopper))
-    }
-}
-
-impl Write for Stoppable<ChildStdin> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
     }
 }
 

@@ -316,7 +316,7 @@ impl TypedEvents {
                 (format!("{event:?} {}", item.raw.params_text()), format!("{} {}", item.raw.method, item.item.kind()))
             }
             Event::Usage(usage) => (format!("{event:?} {}", usage.raw.params_text()), format!("{:?}", usage.usage)),
-            Event::Error { raw, will_retry, .. } => (raw.params_text().to_owned(), format!("Error {will_retry}")),
+            Event::Error(failed) => (failed.raw.params_text().to_owned(), format!("Error {}", failed.will_retry)),
             Event::Other(raw) | Event::Started(raw) => {
                 (format!("{raw:?} {}", raw.params_text()), raw.method.to_string())
             }

@@ -138,7 +138,7 @@ impl Screen {
         match event {
             Event::Delta(delta) if delta.kind == DeltaKind::AgentMessage => self.piece(&delta),
             Event::Ended(_) => return Next::Finish,
-            Event::Error { error, will_retry: true, .. } => self.note(&format!("retrying: {}", error.message)),
+            Event::Error(failed) if failed.will_retry => self.note(&format!("retrying: {}", failed.error.message)),
             Event::ItemCompleted(done) => match done.item {
                 ThreadItem::AgentMessage(message) => self.whole(&message),
                 ThreadItem::CommandExecution(command) => self.ran(&command),

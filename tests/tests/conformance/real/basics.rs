@@ -156,8 +156,8 @@ scenario! {
         let turn = wait!(thread.turn("Try.")).expect("a turn");
         let mut retries = 0;
         while let Some(event) = wait!(turn.next()) {
-            if let rt::Event::Error { will_retry: true, .. } = event {
-                retries += 1;
+            if let rt::Event::Error(met) = event {
+                retries += usize::from(met.will_retry);
             }
         }
         assert_eq!(retries, 1);

@@ -335,8 +335,8 @@ scenario! {
         let turn = wait!(thread.turn("fail, please")).expect("a turn");
         let (mut retried, mut failed) = (0, 0);
         while let Some(event) = wait!(turn.next()) {
-            if let rt::Event::Error { will_retry, .. } = event {
-                *(if will_retry { &mut retried } else { &mut failed }) += 1;
+            if let rt::Event::Error(met) = event {
+                *(if met.will_retry { &mut retried } else { &mut failed }) += 1;
             }
         }
         assert_eq!((retried, failed), (2, 1));
