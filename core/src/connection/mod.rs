@@ -622,18 +622,14 @@ impl Connection {
 
     /// Listens to a turn, a thread or the connection from now on.
     pub fn subscribe(&mut self, scope: Scope) -> SubscriptionKey {
-        let key = self.new_subscription_key();
+        let turn = if let Scope::Turn(turn) = scope { Some(turn) } else { None };
+        let key = SubscriptionKey::new(self.next_subscription, turn);
+        self.next_subscription += 1;
         if let Some(log) = self.log_of(&scope, true) {
             log.subscribe(key);
             self.thread_listeners += usize::from(matches!(scope, Scope::Thread(_)));
             self.subscriptions.insert(key, scope);
         }
-        key
-    }
-
-    fn new_subscription_key(&mut self) -> SubscriptionKey {
-        let key = SubscriptionKey(self.next_subscription);
-        self.next_subscription += 1;
         key
     }
 
@@ -657,10 +653,17 @@ impl Connection {
 
     /// The next event of a subscription.
     pub fn next_event(&mut self, key: SubscriptionKey) -> Next {
-        let Some(scope) = self.subscriptions.get(&key).cloned() else { return Next::Finished };
-        match self.log_of(&scope, false) {
-            Some(log) => log.next(key),
-            None => Next::Finished,
+        self.log_read_by(key).map_or(Next::Finished, |log| log.next(key))
+    }
+
+    /// What a subscription reads, if that is still there.
+    fn log_read_by(&mut self, key: SubscriptionKey) -> Option<&mut EventLog> {
+        match key.turn() {
+            Some(turn) => self.turns.get_mut(&turn).map(|turn| &mut turn.log),
+            None => {
+                let scope = self.subscriptions.get(&key)?.clone();
+                self.log_of(&scope, false)
+            }
         }
     }
 
@@ -675,16 +678,7 @@ impl Connection {
 
     /// As [`take_events`](Self::take_events); says more of what comes after.
     pub(crate) fn take_some(&mut self, key: SubscriptionKey, into: &mut VecDeque<RawEvent>) -> Rest {
-        let log = match self.subscriptions.get(&key) {
-            None => None,
-            // Most are of turns, and to find those needs no copy of the scope.
-            Some(Scope::Turn(turn)) => self.turns.get_mut(turn).map(|turn| &mut turn.log),
-            Some(scope) => {
-                let scope = scope.clone();
-                self.log_of(&scope, false)
-            }
-        };
-        log.map_or(Rest::Never, |log| log.take(key, into))
+        self.log_read_by(key).map_or(Rest::Never, |log| log.take(key, into))
     }
 
     /// Answers a request for the time of day, in Unix seconds.

@@ -1,7 +1,8 @@
 //! A queue that several consumers read, each at its own pace.
 
-use crate::turn::RawEvent;
+use crate::turn::{RawEvent, TurnKey};
 use alloc::{collections::VecDeque, vec::Vec};
+use core::hash::{Hash, Hasher};
 
 /// How much a consumer takes at once, in bytes: what it has taken does not count as unread any more.
 const AT_ONCE: usize = 1024 * 1024;
@@ -10,8 +11,30 @@ const AT_ONCE: usize = 1024 * 1024;
 const KEEP_EVENTS: usize = 4096;
 
 /// Names a subscription. Local to its connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SubscriptionKey(pub(crate) u64);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SubscriptionKey {
+    /// Unlike that of any other.
+    number: u64,
+    /// The turn that is listened to, if it is one: most are, and so it is found without a look at what the key stands for.
+    turn: Option<TurnKey>,
+}
+
+impl SubscriptionKey {
+    pub(crate) const fn new(number: u64, turn: Option<TurnKey>) -> Self {
+        Self { number, turn }
+    }
+
+    pub(crate) fn turn(self) -> Option<TurnKey> {
+        self.turn
+    }
+}
+
+/// By its number, which is all that the tables of this crate look at.
+impl Hash for SubscriptionKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.number.hash(state);
+    }
+}
 
 /// What a consumer finds.
 #[derive(Debug)]
@@ -245,8 +268,8 @@ mod tests {
     use alloc::{format, string::String};
 
     const MERGE_AT_ONCE: Policy = Policy { merge_after: Some(1), max_bytes: 1 << 20 };
-    const A: SubscriptionKey = SubscriptionKey(1);
-    const B: SubscriptionKey = SubscriptionKey(2);
+    const A: SubscriptionKey = SubscriptionKey::new(1, None);
+    const B: SubscriptionKey = SubscriptionKey::new(2, None);
 
     fn delta(item: &str, text: &str) -> RawEvent {
         RawEvent::Delta(Delta {
