@@ -36,22 +36,12 @@ struct Pipes {
     stdout: OwnedFd,
     /// `None` once it is closed.
     stdin: RefCell<Option<OwnedFd>>,
-    reading: Cell<Reading>,
+    /// Whether nothing was left to read. At its end it never is.
+    is_empty: Cell<bool>,
     /// Whether there was no room for what is to be written.
     is_full: Cell<bool>,
     /// When the driver wants to be looked at.
     deadline: Cell<Option<Time>>,
-}
-
-/// What is known of stdout.
-#[derive(Clone, Copy, PartialEq)]
-enum Reading {
-    /// It is empty, as far as is known.
-    Empty,
-    /// There may be something to read.
-    MayHave,
-    /// It is at its end, which the system would report for ever.
-    Over,
 }
 
 /// A [`Transport`] over the pipes of a process, for the thread that [`sleeps`](Bed::sleep) on them.
@@ -109,7 +99,7 @@ pub(crate) fn take(stdout: ChildStdout, stdin: ChildStdin, owner: Owner) -> io::
     let pipes = Rc::new(Pipes {
         stdout,
         stdin: RefCell::new(Some(stdin)),
-        reading: Cell::new(Reading::MayHave),
+        is_empty: Cell::new(false),
         is_full: Cell::new(false),
         deadline: Cell::new(None),
     });
@@ -142,13 +132,13 @@ impl Bed {
             None => None,
         };
         let stdin = pipes.stdin.borrow();
-        let waits_for_stdout = pipes.reading.get() == Reading::Empty;
+        let is_empty = pipes.is_empty.get();
         let full = stdin.as_ref().filter(|_| pipes.is_full.get());
         // In the place of a pipe that is not waited for, the ear once more.
         let ear_again = || PollFd::new(ear, PollFlags::IN);
         let mut waited = [
             ear_again(),
-            if waits_for_stdout { PollFd::new(&pipes.stdout, PollFlags::IN) } else { ear_again() },
+            if is_empty { PollFd::new(&pipes.stdout, PollFlags::IN) } else { ear_again() },
             full.map_or_else(ear_again, |stdin| PollFd::new(stdin, PollFlags::OUT)),
         ];
         let outcome = poll(&mut waited, timeout.as_ref());
@@ -165,8 +155,8 @@ impl Bed {
         if is_rung {
             let _ = (&*ear).read(&mut [0; 16]);
         }
-        if waits_for_stdout && is_readable {
-            pipes.reading.set(Reading::MayHave);
+        if is_readable {
+            pipes.is_empty.set(false);
         }
         if has_room {
             pipes.is_full.set(false);
@@ -186,22 +176,19 @@ fn unbroken(mut call: impl FnMut() -> Result<usize, Errno>) -> Result<usize, Err
 
 impl Transport for PipeTransport {
     fn poll_read(&mut self, _: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        let Pipes { stdout, reading, .. } = &*self.pipes;
-        if reading.get() == Reading::Empty {
+        let Pipes { stdout, is_empty, .. } = &*self.pipes;
+        if is_empty.get() {
             return Poll::Pending;
         }
-        let outcome = unbroken(|| read(stdout, &mut *buffer));
-        reading.set(match outcome {
-            Ok(0) => Reading::Over,
-            Ok(count) if count == buffer.len() => Reading::MayHave,
-            // Less than was asked for is all that there was.
-            Ok(_) | Err(Errno::AGAIN) => Reading::Empty,
-            Err(_) => Reading::Over,
-        });
-        match outcome {
-            Err(Errno::AGAIN) => Poll::Pending,
+        match unbroken(|| read(stdout, &mut *buffer)) {
+            Err(Errno::AGAIN) => {
+                is_empty.set(true);
+                Poll::Pending
+            }
             Err(error) => Poll::Ready(Err(error.into())),
             Ok(count) => {
+                // Less than was asked for is all that there was.
+                is_empty.set(count > 0 && count < buffer.len());
                 if count > 0 {
                     self.owner.note_output();
                 }
@@ -253,5 +240,145 @@ impl Transport for PipeTransport {
 
     fn start_timings(&self) -> StartTimings {
         self.owner.start_timings()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::{Process, spawn};
+    use std::{future::poll_fn, sync::atomic::AtomicBool};
+    use turnwire_core::{client::Clock, launch::Command};
+
+    /// Runs a line of shell, and what is to be done with its pipes until that is ready. Says how often it was polled.
+    fn drive(line: &str, mut work: impl FnMut(&mut PipeTransport, &mut Context<'_>) -> Poll<()>) -> usize {
+        let command = Command::new().program("/bin/sh").args(["-c", line]);
+        let Process { stdin, stdout, owner, .. } = spawn(&command).unwrap();
+        let (mut transport, bed) = take(stdout, stdin, owner).unwrap();
+        let mut polls = 0;
+        let driver = poll_fn(|cx| {
+            polls += 1;
+            work(&mut transport, cx)
+        });
+        bed.drive(driver, SystemClock::default());
+        polls
+    }
+
+    /// Ready after a tenth of a second, woken by another thread.
+    fn alarm() -> impl FnMut(&mut Context<'_>) -> Poll<()> {
+        let mut rung: Option<Arc<AtomicBool>> = None;
+        move |cx| {
+            let rung = rung.get_or_insert_with(|| {
+                let (rung, waker) = (Arc::new(AtomicBool::new(false)), cx.waker().clone());
+                let ringing = Arc::clone(&rung);
+                thread::spawn(move || {
+                    thread::sleep(Duration::from_millis(100));
+                    ringing.store(true, Ordering::Release);
+                    waker.wake();
+                });
+                rung
+            });
+            if rung.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
+        }
+    }
+
+    /// Reads to the end of stdout, or as far as there is something.
+    fn read_all(transport: &mut PipeTransport, cx: &mut Context<'_>, into: &mut Vec<u8>) -> Poll<()> {
+        let mut buffer = [0; 1000];
+        loop {
+            match transport.poll_read(cx, &mut buffer) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(()),
+                Poll::Ready(count) => into.extend_from_slice(&buffer[..count.unwrap()]),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    #[test]
+    fn an_output_that_is_at_its_end_does_not_keep_the_thread_awake() {
+        let (mut is_over, mut alarm) = (false, alarm());
+        let polls = drive("echo said; exec >&-; read line", |transport, cx| {
+            let mut said = Vec::new();
+            is_over = is_over || read_all(transport, cx, &mut said).is_ready();
+            if is_over { alarm(cx) } else { Poll::Pending }
+        });
+        assert!(is_over && polls < 20, "polled {polls} times");
+    }
+
+    #[test]
+    fn an_output_that_nobody_reads_now_does_not_keep_the_thread_awake() {
+        let mut alarm = alarm();
+        let polls = drive("echo said; read line", |_, cx| alarm(cx));
+        assert!(polls < 20, "polled {polls} times");
+    }
+
+    #[test]
+    fn a_full_input_is_waited_for_and_everything_arrives() {
+        let sent = vec![b'x'; 1 << 20];
+        let (mut written, mut waited, mut said) = (0, 0, Vec::new());
+        let (mut meanwhile, mut afterwards) = (alarm(), alarm());
+        let polls = drive("sleep 0.2; head -c 1048576 | wc -c; exec >&-; read line", |transport, cx| {
+            while written < sent.len() {
+                match transport.poll_write(cx, &sent[written..]) {
+                    Poll::Ready(count) => written += count.unwrap(),
+                    Poll::Pending => {
+                        waited += 1;
+                        // While the other side sleeps, being woken has to be possible too.
+                        let _ = meanwhile(cx);
+                        return Poll::Pending;
+                    }
+                }
+            }
+            if read_all(transport, cx, &mut said).is_ready() { afterwards(cx) } else { Poll::Pending }
+        });
+        assert_eq!(String::from_utf8(said).unwrap().trim(), "1048576");
+        // Each wait is for a page, at the least.
+        assert!(waited > 0 && polls < 1000, "waited {waited} times, polled {polls} times");
+    }
+
+    #[test]
+    fn one_that_is_woken_does_not_sleep_and_one_that_reads_nothing_does_not_block() {
+        let mut is_second = false;
+        drive("sleep 5", |transport, cx| {
+            let ended = read_all(transport, cx, &mut Vec::new());
+            assert!(ended.is_pending(), "it was not looked at before the other side ended");
+            cx.waker().wake_by_ref();
+            if std::mem::replace(&mut is_second, true) { Poll::Ready(()) } else { Poll::Pending }
+        });
+    }
+
+    #[test]
+    fn one_that_is_woken_again_and_again_still_reads() {
+        let mut said = Vec::new();
+        drive("sleep 0.05; echo said", |transport, cx| {
+            cx.waker().wake_by_ref();
+            read_all(transport, cx, &mut said)
+        });
+        assert_eq!(said, b"said\n");
+    }
+
+    #[test]
+    fn a_deadline_ends_the_sleep_and_a_reader_that_is_gone_is_an_error() {
+        let clock = SystemClock::default();
+        let (mut said, mut is_refused) = (Vec::new(), false);
+        drive("exec <&-; echo closed; sleep 5", |transport, cx| {
+            let ended = read_all(transport, cx, &mut said);
+            assert!(ended.is_pending(), "it was not looked at in time");
+            if said.is_empty() {
+                return Poll::Pending;
+            }
+            // A process that is being started beside this one may hold the other end for a moment.
+            while !is_refused {
+                match transport.poll_write(cx, b"hello") {
+                    Poll::Ready(outcome) => is_refused = outcome.is_err(),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+            // From here on nothing but the time ends it.
+            let at = Time::from_nanos(50_000_000);
+            let _ = transport.poll_deadline(cx, Some(at));
+            if clock.now() >= at { Poll::Ready(()) } else { Poll::Pending }
+        });
+        assert!(is_refused);
     }
 }

@@ -29,10 +29,8 @@ pub(crate) struct Reader<N> {
     last: usize,
 }
 
-/// A line up to the value of `params.delta`. With a thousand of them what a look costs is how many places have to be fetched
-/// for it, so each keeps to one.
+/// A line up to the value of `params.delta`. There may be a thousand of them, so each is kept small.
 #[derive(Clone)]
-#[repr(align(64))]
 struct Beginning<N> {
     head: Box<str>,
     /// What whoever reads found to be done with such lines.
@@ -44,9 +42,6 @@ struct Beginning<N> {
     turn: Option<Span>,
     item: Option<Span>,
 }
-
-/// With a note as large as that of the connection: a pointer, a number and a kind.
-const _: () = assert!(core::mem::size_of::<Beginning<(Box<u8>, u64, u8)>>() <= 64, "a beginning keeps to one place");
 
 /// A part of a beginning.
 #[derive(Clone, Copy)]

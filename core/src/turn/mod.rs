@@ -148,9 +148,9 @@ impl Origin {
 /// A turn.
 ///
 /// What each piece of text has to do with comes first, and stays side by side: with a thousand turns, what a line costs is
-/// how many lines of the cache have to be fetched for it, and the first of them begins with the turn.
+/// how many lines of the cache have to be fetched for it.
 #[derive(Clone, Debug)]
-#[repr(C, align(64))]
+#[repr(C)]
 pub(crate) struct Turn {
     /// Where the last delta belongs. Its turn is `id`.
     last_origin: Option<Arc<DeltaOrigin>>,
