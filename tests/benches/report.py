@@ -284,8 +284,8 @@ turns the core is at its bar, a little above it or below from run to run. To rea
 40 ns more than with one turn, which is two fetches from the third cache. A smaller beginning, with ids compared by number, is what has
 not been tried.
 
-Three threads moved the bytes of the blocking client, now one does: it sleeps on both pipes and on its bell. The time from the server's write to the
-consumer fell to a third with that, the CPU time of one turn by a tenth. An event was 544 bytes, and each piece of text was moved in and
+Three threads moved the bytes of the blocking client, now one does: it sleeps on both pipes and on its bell. In runs side by side the
+median from the server's write to the consumer went from 63 to 96 microseconds to 43 to 49; the CPU time stayed about what it was. An event was 544 bytes, and each piece of text was moved in and
 out of that; now it is 104, and what is larger is in a box. That took a tenth to a fifth off what many turns cost on all runtimes.
 What is left with many turns on threads is that the driver and the reader of the set are two, so what an event is made of goes
 from one core to the other: its text, the count of its ids, the turn's queue, and the flag by which the set is woken. On two cores which

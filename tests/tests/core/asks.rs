@@ -7,7 +7,7 @@ use turnwire_core::{
     connection::{AnswerError, AskEnd, AskKind, Asked, Config, Event, ListenFor, ListenerKey, NextAsk, TimeoutReason},
     error::DisconnectReason,
     json::Json,
-    turn::{DiagnosticKind, RefusedWhy},
+    turn::{DiagnosticKind, Next, RawEvent, RefusedWhy, SubscriptionKey, TurnKey},
 };
 
 pub(crate) const COMMAND: &str = "item/commandExecution/requestApproval";
@@ -363,18 +363,22 @@ fn what_a_stream_was_offered_and_did_not_take_is_refused_when_it_is_left() {
     }
 }
 
+/// What a sub-agent of `T` asks, as the reader of that thread's turn finds it.
+fn asked_below(lab: &mut Lab, turn: TurnKey, reader: SubscriptionKey) -> Box<Asked> {
+    lab.connection.ask_reader(turn, reader, true);
+    lab.notify("thread/started", json!({"thread": {"id": "child", "parentThreadId": "T"}}));
+    lab.say(json!({"method": COMMAND, "id": 1, "params": {"threadId": "child", "turnId": "C", "itemId": "i"}}));
+    match lab.connection.next_event(reader) {
+        Next::Event(RawEvent::Asked(asked)) => asked,
+        other => panic!("the request is not in the stream: {other:?}"),
+    }
+}
+
 #[test]
 fn a_sub_agents_request_reaches_the_stream_of_the_turn_above_it() {
     let mut lab = Lab::ready();
     let (turn, reader) = lab.turn("T", "U");
-    lab.connection.ask_reader(turn, reader, true);
-    lab.notify("thread/started", json!({"thread": {"id": "child", "parentThreadId": "T"}}));
-    lab.say(json!({"method": COMMAND, "id": 1, "params": {"threadId": "child", "turnId": "C", "itemId": "i"}}));
-    let turnwire_core::turn::Next::Event(turnwire_core::turn::RawEvent::Asked(asked)) =
-        lab.connection.next_event(reader)
-    else {
-        panic!("the request is in the stream")
-    };
+    let asked = asked_below(&mut lab, turn, reader);
     assert_eq!(asked.parent.as_ref().map(|parent| parent.as_str()), Some("T"));
     lab.connection.claim_ask(asked.key, reader).expect("this reader's");
     let (method, params) = completed("child", "C", "completed");
@@ -588,13 +592,6 @@ fn what_no_person_decides_and_what_nobody_knows_is_not_offered_to_the_stream_of_
 fn a_sub_agents_request_reaches_the_stream_above_it_though_that_turn_is_not_named_yet() {
     let mut lab = Lab::ready();
     let (turn, reader, _) = lab.start_turn("T");
-    lab.connection.ask_reader(turn, reader, true);
-    lab.notify("thread/started", json!({"thread": {"id": "child", "parentThreadId": "T"}}));
-    lab.say(json!({"method": COMMAND, "id": 1, "params": {"threadId": "child", "turnId": "C", "itemId": "i"}}));
-    let turnwire_core::turn::Next::Event(turnwire_core::turn::RawEvent::Asked(asked)) =
-        lab.connection.next_event(reader)
-    else {
-        panic!("the request is in the stream")
-    };
+    let asked = asked_below(&mut lab, turn, reader);
     lab.connection.claim_ask(asked.key, reader).expect("this reader's");
 }
