@@ -10,6 +10,16 @@
 #![allow(clippy::while_let_on_iterator, reason = "what is an iterator on threads is none elsewhere")]
 #![allow(unused_braces, reason = "what is a block for one runtime is an argument for another")]
 
+/// A scenario for the real server. That is a lane of its own: it takes two cores for minutes.
+macro_rules! real_scenario {
+    ($($scenario:tt)*) => {
+        scenario! {
+            #[ignore = "asks the real server: cargo test -p turnwire-testkit --test conformance ::real:: -- --ignored"]
+            $($scenario)*
+        }
+    };
+}
+
 #[path = "../cut/mod.rs"]
 mod cut;
 #[macro_use]
@@ -64,8 +74,9 @@ mod on_threads {
         };
     }
     macro_rules! scenario {
-        (fn $name:ident() $body:block) => {
+        ($(#[$attribute:meta])* fn $name:ident() $body:block) => {
             #[test]
+            $(#[$attribute])*
             fn $name() {
                 crate::support::bounded(stringify!($name), || $body);
             }
@@ -142,8 +153,9 @@ mod on_tokio {
         };
     }
     macro_rules! scenario {
-        (fn $name:ident() $body:block) => {
+        ($(#[$attribute:meta])* fn $name:ident() $body:block) => {
             #[test]
+            $(#[$attribute])*
             fn $name() {
                 crate::support::bounded(stringify!($name), || {
                     // One worker, and the scenario on its own thread: it may block to look at the server.
@@ -225,8 +237,9 @@ mod on_smol {
         };
     }
     macro_rules! scenario {
-        (fn $name:ident() $body:block) => {
+        ($(#[$attribute:meta])* fn $name:ident() $body:block) => {
             #[test]
+            $(#[$attribute])*
             fn $name() {
                 crate::support::bounded(stringify!($name), || smol::block_on(async move { $body }));
             }

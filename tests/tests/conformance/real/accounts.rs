@@ -24,7 +24,7 @@ fn keyed(model: &ScriptedModel) -> String {
     )
 }
 
-scenario! {
+real_scenario! {
     fn au_01_au_06_au_08_a_key_reaches_the_model_limits_need_more_and_after_logout_there_is_no_account() {
         let Some(server) = real_server_with("au_01_a_key_reaches_the_model", keyed) else { return };
         server.model.push(Reply::text("With a key."));
@@ -56,7 +56,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn au_04_a_browser_login_has_an_address_and_is_cancelled_on_the_real_server() {
         let Some(server) = crate::support::real_server("au_04_a_browser_login") else { return };
         let codex = wait!(rt::spawn(&server.command())).expect("the server starts");
@@ -80,7 +80,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn au_04_a_second_login_cancels_the_first_on_the_real_server() {
         let Some(server) = crate::support::real_server("au_04_a_second_login") else { return };
         let codex = wait!(rt::spawn(&server.command())).expect("the server starts");
@@ -113,7 +113,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn sr_19_a_refused_token_is_renewed_or_the_turn_fails_as_not_authorized_on_the_real_server() {
         let Some(server) = real_server_with("sr_19_a_refused_token_is_renewed", keyed) else { return };
         let command = server.command().config_text("model_provider", "keyed");

@@ -3,7 +3,7 @@
 use crate::support::real_server;
 use turnwire_testkit::model::{ExecCommand, Gate, Message, Phase, Reply, Usage};
 
-scenario! {
+real_scenario! {
     fn lv_01_a_turn_runs_and_streams_and_its_deltas_add_up() {
         let Some(server) = real_server("lv_01_a_turn_runs_and_streams_and_its_deltas_add_up") else { return };
         let answer = "Ünïcode ✓ 你好 🎉 and\nsome more text, so that there is more than one piece.";
@@ -56,7 +56,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn st_01_the_steer_text_is_in_the_next_request_to_the_model() {
         let Some(server) = real_server("st_01_the_steer_text_is_in_the_next_request_to_the_model") else { return };
         let gate = Gate::new();
@@ -80,7 +80,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn st_07_an_interrupt_ends_the_turn_and_the_thread_runs_again_on_the_real_server() {
         let Some(server) = real_server("st_07_an_interrupt_ends_the_turn_and_the_thread_runs_again") else { return };
         let gate = Gate::new();
@@ -101,7 +101,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn st_12_two_threads_at_once_on_the_real_server_keep_apart() {
         let Some(server) = real_server("st_12_two_threads_at_once_on_the_real_server_keep_apart") else { return };
         for name in ["apple", "pear"] {
@@ -132,7 +132,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn tu_07_a_failed_turn_on_the_real_server_is_an_error_and_the_thread_goes_on() {
         let Some(server) = real_server("tu_07_a_failed_turn_on_the_real_server") else { return };
         server.model.push(Reply::http_error(400, "bad_request", "no such thing"));
@@ -146,7 +146,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn tu_08_a_retry_on_the_real_server_is_progress() {
         let Some(server) = real_server("tu_08_a_retry_on_the_real_server_is_progress") else { return };
         server.model.push(Reply::http(503, "unavailable"));
@@ -166,7 +166,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn sr_02_without_a_handler_the_real_server_is_refused_and_the_file_is_not_written() {
         let Some(server) = real_server("sr_02_without_a_handler_the_real_server_is_refused") else { return };
         let target = server.home.work().join("forbidden.txt");
@@ -189,7 +189,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn pr_01_after_close_the_real_server_is_gone() {
         let Some(server) = real_server("pr_01_after_close_the_real_server_is_gone") else { return };
         let gate = Gate::new();
@@ -209,7 +209,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn pr_04_dropping_every_handle_ends_the_real_server() {
         let Some(server) = real_server("pr_04_dropping_every_handle_ends_the_real_server") else { return };
         let codex = wait!(rt::spawn(&server.command())).expect("the server starts");
@@ -225,7 +225,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn hs_10_what_is_opted_out_of_does_not_come_from_the_real_server_and_the_rest_does() {
         let Some(server) = real_server("hs_10_what_is_opted_out_of_does_not_come") else { return };
         let mut config = rt::Config::default();
@@ -250,7 +250,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn rq_11_a_raw_call_to_the_real_server_goes_through_and_hs_11_what_is_experimental_does_not_without_the_capability() {
         let Some(server) = real_server("rq_11_a_raw_call_to_the_real_server") else { return };
         let mut config = rt::Config::default();

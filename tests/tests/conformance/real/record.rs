@@ -8,7 +8,7 @@ use turnwire_testkit::{
     recorded::{Tape, misfits},
 };
 
-scenario! {
+real_scenario! {
     fn ob_04_a_session_of_the_real_server_replays_to_the_same_typed_events() {
         let Some(server) = real_server("ob_04_a_session_of_the_real_server_replays_to_the_same_typed_events") else { return };
         let target = server.home.work().join("hunter2.txt");
@@ -72,7 +72,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn ob_02_the_real_server_takes_requests_with_a_trace_context() {
         let Some(server) = real_server("ob_02_the_real_server_takes_requests_with_a_trace_context") else { return };
         server.model.push(Reply::text("Hello."));
@@ -99,7 +99,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn ob_09_the_start_of_the_real_server_is_timed() {
         let Some(server) = real_server("ob_09_the_start_of_the_real_server_is_timed") else { return };
         let codex = wait!(rt::spawn(&server.command())).expect("the server starts");

@@ -10,7 +10,7 @@ const CREATE: &str = "*** Begin Patch\n*** Add File: made.txt\n+made\n*** End Pa
 const PIXEL: &str = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC";
 const CHANGE: &str = "*** Begin Patch\n*** Update File: made.txt\n@@\n-made\n+made again\n*** End Patch\n";
 
-scenario! {
+real_scenario! {
     fn sr_01_sr_04_a_command_is_accepted_declined_or_cancelled_on_the_real_server() {
         let Some(server) = real_server("sr_01_a_command_is_accepted") else { return };
         let codex = wait!(rt::spawn(&server.command())).expect("the server starts");
@@ -52,7 +52,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn sr_04_sr_05_a_file_change_shows_its_changes_and_accepted_for_the_session_asks_no_more() {
         let Some(server) = real_server("sr_04_a_file_change_shows_its_changes") else { return };
         let codex = wait!(rt::spawn(&server.command())).expect("the server starts");
@@ -81,7 +81,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn sr_05_an_exec_policy_amendment_is_a_lasting_rule_of_the_real_server() {
         let Some(server) = real_server("sr_05_an_exec_policy_amendment") else { return };
         let codex = wait!(rt::spawn(&server.command())).expect("the server starts");
@@ -104,7 +104,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn sr_06_typed_answers_to_two_questions_reach_the_model_of_the_real_server() {
         let features = |_: &_| "features.default_mode_request_user_input = true\n".to_owned();
         let Some(server) = real_server_with("sr_06_typed_answers", features) else { return };
@@ -127,7 +127,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn permissions_are_granted_as_asked_or_not_at_all_on_the_real_server() {
         let features = |_: &_| "features.request_permissions_tool = true\n".to_owned();
         let Some(server) = real_server_with("permissions_are_granted", features) else { return };
@@ -152,7 +152,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn sr_08_an_mcp_tool_is_approved_as_one_and_what_its_server_asks_is_answered() {
         let program = env!("CARGO_BIN_EXE_turnwire-scripted-mcp");
         let mcp = |_: &_| format!("[mcp_servers.elic]\ncommand = \"{program}\"\n");
@@ -183,7 +183,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn sr_10_a_dynamic_tool_succeeds_and_fails_on_the_real_server_and_the_turn_goes_on() {
         let Some(server) = real_server("sr_10_a_dynamic_tool") else { return };
         let schema = json!({"type": "object", "properties": {"id": {"type": "string"}}, "required": ["id"]});
@@ -224,7 +224,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn sr_13_sr_14_sr_17_a_held_request_is_replayed_settled_and_lost_on_the_real_server() {
         let Some(server) = real_server("sr_13_a_held_request_is_replayed") else { return };
         let codex = wait!(rt::spawn(&server.command())).expect("the server starts");

@@ -14,7 +14,7 @@ use serde_json::json;
 use std::time::{Duration, Instant};
 use turnwire_testkit::model::{ExecCommand, Gate, Message, Phase, Reply, Usage};
 
-scenario! {
+real_scenario! {
     fn tu_01_tu_12_a_result_of_the_real_server_has_what_its_last_word_on_the_turn_has_not() {
         let Some(server) = real_server("tu_01_tu_12_a_result_of_the_real_server") else { return };
         server.model.push(
@@ -43,7 +43,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn tu_05_the_final_answer_of_the_real_server_is_the_message_of_that_phase_in_either_order() {
         let Some(server) = real_server("tu_05_the_final_answer_of_the_real_server") else { return };
         let codex = wait!(rt::spawn(&server.command())).expect("the server starts");
@@ -60,7 +60,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn tu_12_two_messages_to_which_the_model_gave_one_name_are_both_in_the_result() {
         let Some(server) = real_server("tu_12_two_messages_to_which_the_model_gave_one_name") else { return };
         let message = |text: &str| json!({"type": "message", "id": "msg_same", "role": "assistant", "status": "completed",
@@ -82,7 +82,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn tu_02_tu_19_a_stream_of_the_real_server_has_diff_and_reasoning_between_its_start_and_its_end() {
         let Some(server) = real_server("tu_02_tu_19_a_stream_of_the_real_server") else { return };
         let patch = "*** Begin Patch\n*** Add File: new.txt\n+written\n*** End Patch\n";
@@ -113,7 +113,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn st_02_st_03_a_steer_of_what_does_not_run_is_told_apart_on_the_real_server() {
         let Some(server) = real_server("st_02_st_03_a_steer_of_what_does_not_run") else { return };
         let gate = Gate::new();
@@ -134,7 +134,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn st_01_two_handles_that_steer_at_once_are_both_heard_by_the_real_server() {
         let Some(server) = real_server("st_01_two_handles_that_steer_at_once") else { return };
         let gate = Gate::new();
@@ -156,7 +156,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn st_13_st_15_sixteen_threads_of_the_real_server_run_at_once_and_models_are_listed_meanwhile() {
         let Some(server) = real_server("st_13_st_15_sixteen_threads_of_the_real_server") else { return };
         let gates: Vec<Gate> = (0..16).map(|_| Gate::new()).collect();
@@ -189,7 +189,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn rt_05_what_names_no_thread_goes_to_the_session_of_the_real_server() {
         let Some(server) = real_server("rt_05_what_names_no_thread_goes_to_the_session") else { return };
         let codex = wait!(rt::spawn(&server.command())).expect("the server starts");
@@ -212,7 +212,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn rq_04_refusals_of_the_real_server_have_their_kinds_and_keep_everything() {
         let Some(server) = real_server("rq_04_refusals_of_the_real_server") else { return };
         let gate = Gate::new();
@@ -248,7 +248,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn rq_05_the_real_servers_own_overload_is_known_and_the_session_goes_on() {
         let Some(server) = real_server("rq_05_the_real_servers_own_overload") else { return };
         let mut config = rt::Config::default();
@@ -280,7 +280,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn sb_05_without_approval_arguments_the_real_server_keeps_what_the_thread_had() {
         let Some(server) = real_server("sb_05_without_approval_arguments") else { return };
         let codex = wait!(rt::spawn(&server.command())).expect("the server starts");
@@ -301,7 +301,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn in_03_a_relative_path_reaches_the_real_server_as_an_absolute_one_and_one_of_windows_as_it_is() {
         let Some(server) = real_server("in_03_a_relative_path_reaches_the_real_server") else { return };
         let codex = wait!(rt::spawn(&server.command())).expect("the server starts");
@@ -325,7 +325,7 @@ struct Place {
     line: Option<u32>,
 }
 
-scenario! {
+real_scenario! {
     fn in_09_an_optional_field_is_required_and_nullable_for_the_model_of_the_real_server() {
         let Some(server) = real_server("in_09_an_optional_field_is_required_and_nullable") else { return };
         let codex = wait!(rt::spawn(&server.command())).expect("the server starts");

@@ -20,7 +20,7 @@ fn is_made(server: &RealServer, name: &str) -> bool {
     server.home.work().join(name).exists()
 }
 
-scenario! {
+real_scenario! {
     fn sb_02_on_the_real_server_a_tighter_turn_holds_and_the_threads_own_sandbox_comes_back() {
         let Some(server) = real_server("sb_02_on_the_real_server_a_tighter_turn_holds") else { return };
         let codex = wait!(rt::spawn(&server.command())).expect("the server starts");
@@ -60,7 +60,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn sb_01_on_the_real_server_what_one_turn_was_allowed_is_not_allowed_to_the_next() {
         let Some(server) = real_server("sb_01_on_the_real_server_what_one_turn_was_allowed") else { return };
         let codex = wait!(rt::spawn(&server.command())).expect("the server starts");
@@ -91,7 +91,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn sb_04_on_the_real_server_an_approval_mode_stays_until_another_is_given() {
         let Some(server) = real_server("sb_04_on_the_real_server_an_approval_mode_stays") else { return };
         let codex = wait!(rt::spawn(&server.command())).expect("the server starts");
@@ -114,7 +114,7 @@ struct Verdict {
     reason: Option<String>,
 }
 
-scenario! {
+real_scenario! {
     fn in_07_on_the_real_server_the_schema_of_a_type_reaches_the_model_for_one_turn() {
         let Some(server) = real_server("in_07_on_the_real_server_the_schema_of_a_type") else { return };
         let codex = wait!(rt::spawn(&server.command())).expect("the server starts");

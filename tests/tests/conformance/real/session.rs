@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use turnwire_testkit::model::{ExecCommand, Gate, Message, Reply};
 
-scenario! {
+real_scenario! {
     fn hs_08_twenty_callers_start_one_real_server() {
         let Some(server) = real_server("hs_08_twenty_callers_start_one_real_server") else { return };
         let codex = rt::lazy(&server.command(), rt::Config::default());
@@ -29,7 +29,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn pr_16_a_real_server_that_is_killed_is_replaced_and_goes_on_with_its_threads() {
         let Some(server) = real_server("pr_16_a_real_server_that_is_killed_is_replaced") else { return };
         let mut config = rt::Config::default();
@@ -67,7 +67,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn pr_11_writing_to_a_real_server_that_was_killed_is_an_error() {
         let Some(server) = real_server("pr_11_writing_to_a_real_server_that_was_killed") else { return };
         let codex = wait!(rt::spawn(&server.command())).expect("the server starts");
@@ -80,7 +80,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn rq_13_what_the_real_server_cannot_parse_ends_at_the_deadline_and_says_so() {
         let Some(server) = real_server("rq_13_what_the_real_server_cannot_parse") else { return };
         let mut config = rt::Config::default();
@@ -95,7 +95,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn a_thousand_calls_at_once_are_all_answered_by_the_real_server() {
         let Some(server) = real_server("a_thousand_calls_at_once_are_all_answered") else { return };
         let codex = rt::lazy(&server.command(), rt::Config::default());
@@ -112,7 +112,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn sb_06_with_a_home_of_its_own_the_users_hooks_and_servers_of_tools_are_not_started() {
         let Some(server) = real_server("sb_06_with_a_home_of_its_own") else { return };
         // A user's home with a hook at each turn's end and a server of tools: each leaves a mark when it is started.
@@ -145,7 +145,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn pr_17_the_real_server_runs_in_a_temporary_home_and_reports_it() {
         let Some(server) = real_server("pr_17_the_real_server_runs_in_a_temporary_home") else { return };
         let command = server.command().temporary_home().config_text("model", "gpt-5.5")
@@ -165,7 +165,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn lv_07_a_destructive_command_is_refused_on_the_real_server_where_nobody_answers_for_it() {
         let Some(server) = real_server("lv_07_a_destructive_command_is_refused") else { return };
         let precious = server.home.work().join("precious");

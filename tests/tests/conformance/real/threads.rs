@@ -12,7 +12,7 @@ use serde_json::json;
 use std::time::{Duration, Instant};
 use turnwire_testkit::model::{Gate, Message, Reply};
 
-scenario! {
+real_scenario! {
     fn th_01_a_name_is_shown_by_read_and_by_list() {
         let Some(server) = real_server("th_01_a_name_is_shown_by_read_and_by_list") else { return };
         let codex = wait!(rt::spawn(&server.command())).expect("the server starts");
@@ -30,7 +30,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn th_03_th_02_an_archived_thread_is_listed_as_such_and_comes_back_usable() {
         let Some(server) = real_server("th_03_th_02_an_archived_thread_comes_back_usable") else { return };
         let codex = wait!(rt::spawn(&server.command())).expect("the server starts");
@@ -62,7 +62,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn th_04_th_08_a_thread_that_never_ran_says_so_and_one_that_is_not_there_too() {
         let Some(server) = real_server("th_04_th_08_a_thread_that_never_ran_says_so") else { return };
         let codex = wait!(rt::spawn(&server.command())).expect("the server starts");
@@ -95,7 +95,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn th_07_th_05_a_fork_is_a_thread_of_its_own_and_read_has_both_turns_in_order() {
         let Some(server) = real_server("th_07_th_05_a_fork_is_a_thread_of_its_own") else { return };
         let codex = wait!(rt::spawn(&server.command())).expect("the server starts");
@@ -138,7 +138,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn th_06_a_fork_ends_at_the_named_turn_and_has_a_running_one_as_interrupted() {
         let Some(server) = real_server("th_06_a_fork_ends_at_the_named_turn") else { return };
         // The oldest server cannot cut a fork.
@@ -175,7 +175,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn th_11_a_thread_in_use_elsewhere_is_told_waited_for_or_forked_as_asked() {
         let Some(server) = real_server("th_11_a_thread_in_use_elsewhere") else { return };
         // Servers before 0.154 do not say that a thread is in use.
@@ -216,7 +216,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn th_13_th_15_pages_lose_nothing_and_a_wrong_cursor_is_an_error_that_ends_the_list() {
         let Some(server) = real_server("th_13_th_15_pages_lose_nothing") else { return };
         let codex = wait!(rt::spawn(&server.command())).expect("the server starts");
@@ -251,7 +251,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn th_17_unsubscribing_has_three_answers_ends_the_streams_and_is_refused_while_a_turn_runs() {
         let Some(server) = real_server("th_17_unsubscribing_has_three_answers") else { return };
         let codex = wait!(rt::spawn(&server.command())).expect("the server starts");
@@ -284,7 +284,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn th_19_a_compaction_ends_with_its_own_turn() {
         let Some(server) = real_server("th_19_a_compaction_ends_with_its_own_turn") else { return };
         let codex = wait!(rt::spawn(&server.command())).expect("the server starts");
@@ -320,7 +320,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn th_21_settings_change_between_turns_and_during_one() {
         let Some(server) = real_server("th_21_settings_change_between_turns_and_during_one") else { return };
         let codex = wait!(rt::spawn(&server.command())).expect("the server starts");
@@ -354,7 +354,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn tu_21_a_review_runs_on_the_thread_or_on_one_of_its_own() {
         let Some(server) = real_server("tu_21_a_review_runs_on_the_thread_or_on_one_of_its_own") else { return };
         let codex = wait!(rt::spawn(&server.command())).expect("the server starts");
@@ -392,7 +392,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn rt_07_a_thread_that_is_resumed_while_its_turn_runs_gives_that_turn_and_its_end() {
         let Some(server) = real_server("rt_07_a_thread_that_is_resumed_while_its_turn_runs") else { return };
         let gate = Gate::new();
@@ -419,7 +419,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn th_goals_start_turns_that_can_be_followed_to_the_last() {
         let Some(server) = real_server("th_goals_start_turns_that_can_be_followed") else { return };
         server.model.push(Reply::text("First step done."));
@@ -453,7 +453,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn th_09_resume_in_a_new_process_passes_the_sandbox_and_checks_it() {
         let Some(server) = real_server("th_09_resume_in_a_new_process_passes_the_sandbox") else { return };
         let codex = wait!(rt::spawn(&server.command())).expect("the server starts");
@@ -482,7 +482,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn values_of_the_configuration_are_read_as_they_were_written() {
         let Some(server) = real_server("values_of_the_configuration_are_read_as_they_were_written") else { return };
         let provider = rt::ConfigValue::table([

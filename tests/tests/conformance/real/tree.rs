@@ -5,7 +5,7 @@ use crate::support::real_server;
 use serde_json::json;
 use turnwire_testkit::model::{Gate, Reply};
 
-scenario! {
+real_scenario! {
     fn rt_02_a_sub_agent_of_the_real_server_is_followed_in_the_tree_and_leaves_its_parent_alone() {
         let Some(server) = real_server("rt_02_a_sub_agent_of_the_real_server") else { return };
         let task = "Count the windows.";

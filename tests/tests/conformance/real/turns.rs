@@ -17,7 +17,7 @@ fn is_older(codex: &rt::Codex, than: &str) -> bool {
     codex.server().and_then(|server| server.version).is_some_and(|version| version.as_str() < than)
 }
 
-scenario! {
+real_scenario! {
     fn tu_15_a_silent_model_is_an_idle_time_out_and_the_thread_goes_on_on_the_real_server() {
         let Some(server) = real_server("tu_15_a_silent_model_is_an_idle_time_out") else { return };
         let gate = Gate::new();
@@ -37,7 +37,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn tu_15_a_command_that_is_quiet_for_longer_than_the_idle_deadline_is_waited_for_on_the_real_server() {
         let Some(server) = real_server("tu_15_a_command_that_is_quiet_is_waited_for") else { return };
         server.model.push(Reply::new().exec(ExecCommand::new("sleep 4; echo done").yield_time_ms(20_000)));
@@ -50,7 +50,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn tu_17_a_dropped_turn_is_interrupted_on_the_real_server_or_runs_on_and_is_taken_up_again() {
         let Some(server) = real_server("tu_17_a_dropped_turn_is_interrupted") else { return };
         let (first, second) = (Gate::new(), Gate::new());
@@ -78,7 +78,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn st_16_starts_that_wait_run_one_after_the_other_on_the_real_server() {
         let Some(server) = real_server("st_16_starts_that_wait_run_one_after_the_other") else { return };
         let gate = Gate::new();
@@ -111,7 +111,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn st_16_a_turn_that_was_not_started_by_the_handles_makes_the_thread_busy_and_can_be_joined_on_the_real_server() {
         let Some(server) = real_server("st_16_a_turn_of_others_makes_the_thread_busy") else { return };
         let gate = Gate::new();
@@ -136,7 +136,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn a_start_that_the_real_server_puts_into_a_running_turn_says_that_it_joined_by_whatever_name() {
         let Some(server) = real_server("a_start_that_the_real_server_puts_into_a_running_turn") else { return };
         let gate = Gate::new();
@@ -159,7 +159,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn stopping_a_thread_of_the_real_server_pauses_its_goal_and_nothing_follows() {
         let Some(server) = real_server("stopping_a_thread_of_the_real_server_pauses_its_goal") else { return };
         let gate = Gate::new();
@@ -186,7 +186,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn st_11_a_turns_interrupt_that_meets_another_turn_of_the_real_server_names_it() {
         let Some(server) = real_server("st_11_a_turns_interrupt_that_meets_another_turn") else { return };
         let gate = Gate::new();
@@ -209,7 +209,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn steer_or_start_on_the_real_server_starts_and_then_steers() {
         let Some(server) = real_server("steer_or_start_on_the_real_server") else { return };
         let gate = Gate::new();
@@ -231,7 +231,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn in_11_three_calls_a_compaction_and_a_resume_are_billed_to_their_own_turns_on_the_real_server() {
         let Some(server) = real_server("in_11_three_calls_a_compaction_and_a_resume") else { return };
         let usage = |n: u64| Usage { input: 10 * n, cached_input: 4 * n, output: 2 * n, reasoning_output: n };
@@ -266,7 +266,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn in_13_a_failed_turn_of_the_real_server_has_no_usage() {
         let Some(server) = real_server("in_13_a_failed_turn_of_the_real_server_has_no_usage") else { return };
         server.model.push(Reply::http_error(400, "bad_request", "no such thing"));
@@ -286,7 +286,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn what_a_background_command_of_the_real_server_says_after_the_end_is_for_the_thread() {
         let Some(server) = real_server("what_a_background_command_says_after_the_end") else { return };
         let command = ExecCommand::new("sleep 3; echo late").yield_time_ms(300);
@@ -310,7 +310,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn a_review_of_the_real_server_is_attached_to_by_the_name_that_it_answers_with() {
         let Some(server) = real_server("a_review_of_the_real_server_is_attached_to") else { return };
         server.model.set_default(Reply::text("Nothing to complain about."));
@@ -328,7 +328,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn in_01_an_empty_input_runs_a_model_request_on_the_real_server() {
         let Some(server) = real_server("in_01_an_empty_input_runs_a_model_request") else { return };
         let codex = wait!(rt::spawn(&server.command())).expect("the server starts");
@@ -342,7 +342,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn in_02_images_as_data_and_from_a_file_reach_the_model_of_the_real_server_and_remote_ones_do_not() {
         let Some(server) = real_server("in_02_images_as_data_and_from_a_file_reach_the_model") else { return };
         // The smallest picture that there is: one transparent pixel.
@@ -371,7 +371,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn in_04_the_real_servers_own_refusal_of_a_long_text_is_by_type() {
         let Some(server) = real_server("in_04_the_real_servers_own_refusal_of_a_long_text") else { return };
         let codex = wait!(rt::spawn(&server.command())).expect("the server starts");
@@ -383,7 +383,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn in_06_an_external_message_reaches_the_model_of_the_real_server_with_the_authority_of_a_tool() {
         let Some(server) = real_server("in_06_an_external_message_reaches_the_model") else { return };
         let codex = wait!(rt::spawn(&server.command())).expect("the server starts");
@@ -402,7 +402,7 @@ scenario! {
     }
 }
 
-scenario! {
+real_scenario! {
     fn sb_08_unknown_words_are_for_the_real_server_to_take_and_the_model_sees_them() {
         let Some(server) = real_server("sb_08_unknown_words_are_for_the_real_server_to_take") else { return };
         let codex = wait!(rt::spawn(&server.command())).expect("the server starts");

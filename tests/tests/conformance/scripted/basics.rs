@@ -533,7 +533,8 @@ scenario! {
     fn pr_03_a_launcher_its_server_and_its_helper_are_gone_after_close_drop_and_failed_start() {
         let server = scripted(&Script::new());
         let codex = wait!(rt::spawn(&server.launcher())).expect("connects");
-        assert!(server.processes().len() >= 3, "{:?}", server.processes());
+        // The helper may be on its way from the launcher to a program of its own, when it has no environment to be known by.
+        assert!(crate::support::eventually(|| server.processes().len() >= 3), "{:?}", server.processes());
         wait!(codex.close());
         server.assert_gone();
 
