@@ -184,8 +184,15 @@ impl Scripted {
 
     /// What the server has received so far.
     pub(crate) fn received(&self) -> Vec<Value> {
-        let text = fs::read_to_string(self.folder.join("received")).unwrap_or_default();
-        text.lines().map(|line| serde_json::from_str(line).expect("each line is one JSON value")).collect()
+        self.lines_of("received")
+    }
+
+    /// The whole lines of a log that the server writes. It may be writing the next.
+    fn lines_of(&self, log: &str) -> Vec<Value> {
+        let mut bytes = fs::read(self.folder.join(log)).unwrap_or_default();
+        bytes.truncate(bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1));
+        let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        lines.map(|line| serde_json::from_slice(line).expect("each line is one JSON value")).collect()
     }
 
     /// The params of the requests of one method that the server has received, once there are so many.
@@ -247,8 +254,7 @@ impl Scripted {
 
     /// What the server of this start of a [`series`] has received of a method.
     pub(crate) fn received_by(&self, start: usize, method: &str) -> Vec<Value> {
-        let text = fs::read_to_string(self.folder.join(format!("received-{start}"))).unwrap_or_default();
-        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("each line is one JSON value"));
+        let lines = self.lines_of(&format!("received-{start}")).into_iter();
         lines.filter(|line| line["method"] == method).map(|line| line["params"].clone()).collect()
     }
 }
