@@ -1,7 +1,7 @@
 //! The driver's transport on the pipes of a process, where one thread can wait for both of them.
 //!
 //! The thread that drives reads and writes too. Neither blocks: what it finds not to be ready it sleeps on, together with
-//! whatever wakes it. So nothing has to be told to stop, and both pipes are closed as soon as the transport is dropped.
+//! whatever wakes it. So nothing has to be told to stop, and both pipes are closed when the driver is done.
 
 use crate::process::Owner;
 use rustix::{
