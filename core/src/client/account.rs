@@ -298,7 +298,8 @@ impl Codex {
     }
 
     /// Begins a login by a browser (`account/login/start`): the user visits a page, and the server listens on a port of this
-    /// machine for the outcome. A login that is under way already is cancelled by the server.
+    /// machine for the outcome. That port is one for all servers of the machine: a login that is under way already, of this
+    /// server or of another, is cancelled by them.
     ///
     /// # Errors
     /// When the request does not work.

@@ -6,6 +6,7 @@ use std::{
     fs, panic,
     path::PathBuf,
     sync::{
+        Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
         mpsc::{self, RecvTimeoutError},
     },
@@ -68,6 +69,15 @@ impl<T> Drop for OnDrop<T> {
     fn drop(&mut self) {
         self.0.take().into_iter().for_each(self.1);
     }
+}
+
+/// Keeps the other scenarios of this program from a login in the browser.
+///
+/// All real servers of a machine listen for the browser on one port, and who begins a login there has the server that
+/// listens already give up its own.
+pub(crate) fn only_login() -> MutexGuard<'static, ()> {
+    static LOGIN: Mutex<()> = Mutex::new(());
+    LOGIN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The real server with a scripted model and a home of its own.

@@ -59,17 +59,9 @@ real_scenario! {
 real_scenario! {
     fn au_04_a_browser_login_has_an_address_and_is_cancelled_on_the_real_server() {
         let Some(server) = crate::support::real_server("au_04_a_browser_login") else { return };
+        let _alone = crate::support::only_login();
         let codex = wait!(rt::spawn(&server.command())).expect("the server starts");
-        // The server listens on one port, which servers of other tests want too.
-        let mut login = wait!(codex.login_browser());
-        for _ in 0..200 {
-            if login.is_ok() {
-                break;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(100));
-            login = wait!(codex.login_browser());
-        }
-        let login = login.expect("begun");
+        let login = wait!(codex.login_browser()).expect("begun");
         assert!(login.auth_url().starts_with("https://") && !login.login_id().is_empty());
         assert!(!format!("{login:?}").contains("https://"));
         let waiting = go!([login] wait!(login.wait()));
@@ -83,27 +75,11 @@ real_scenario! {
 real_scenario! {
     fn au_04_a_second_login_cancels_the_first_on_the_real_server() {
         let Some(server) = crate::support::real_server("au_04_a_second_login") else { return };
+        let _alone = crate::support::only_login();
         let codex = wait!(rt::spawn(&server.command())).expect("the server starts");
-        // The server listens on one port, which servers of other tests want too.
-        let mut login = wait!(codex.login_browser());
-        for _ in 0..200 {
-            if login.is_ok() {
-                break;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(100));
-            login = wait!(codex.login_browser());
-        }
-        let first = login.expect("begun");
+        let first = wait!(codex.login_browser()).expect("begun");
         let waiting = go!([first] wait!(first.wait()));
-        let mut login = wait!(codex.login_browser());
-        for _ in 0..200 {
-            if login.is_ok() {
-                break;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(100));
-            login = wait!(codex.login_browser());
-        }
-        let second = login.expect("begun");
+        let second = wait!(codex.login_browser()).expect("begun");
         assert_ne!(first.login_id(), second.login_id());
         assert!(matches!(join!(waiting), Err(rt::LoginError::Cancelled)));
         assert_eq!(wait!(first.cancel()).expect("answered"), rt::protocol::CancelLoginAccountStatus::NotFound);
