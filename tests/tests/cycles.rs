@@ -2,6 +2,7 @@
 #![cfg(target_os = "linux")]
 
 use std::{
+    cell::RefCell,
     fs,
     path::PathBuf,
     thread,
@@ -74,6 +75,9 @@ fn compare(name: &str, cycle: impl Fn(usize)) {
 fn pr_15_two_hundred_sessions_on_each_runtime_leave_no_thread_descriptor_or_process() {
     let scripts = Scripts::new();
     let (good, failing) = (scripts.command("good.json"), scripts.command("failing.json"));
+    // What a program still holds of a session that is closed keeps none of these either.
+    let (on_threads, on_tokio, on_smol) =
+        (RefCell::new(Vec::new()), RefCell::new(Vec::new()), RefCell::new(Vec::new()));
     compare("threads", |n| {
         if n % 5 == 4 {
             return assert!(turnwire_blocking::spawn(&failing).is_err());
@@ -82,6 +86,7 @@ fn pr_15_two_hundred_sessions_on_each_runtime_leave_no_thread_descriptor_or_proc
         assert!(codex.models().is_ok());
         if n % 2 == 0 {
             codex.close();
+            on_threads.borrow_mut().push((codex.events(), codex));
         }
     });
     let runtime =
@@ -95,6 +100,7 @@ fn pr_15_two_hundred_sessions_on_each_runtime_leave_no_thread_descriptor_or_proc
             assert!(codex.models().await.is_ok());
             if n % 2 == 0 {
                 codex.close().await;
+                on_tokio.borrow_mut().push((codex.events(), codex));
             }
         });
     });
@@ -108,7 +114,9 @@ fn pr_15_two_hundred_sessions_on_each_runtime_leave_no_thread_descriptor_or_proc
             assert!(codex.models().await.is_ok());
             if n % 2 == 0 {
                 codex.close().await;
+                on_smol.borrow_mut().push((codex.events(), codex));
             }
         });
     });
+    assert_eq!([on_threads.take().len(), on_tokio.take().len(), on_smol.take().len()], [84; 3]);
 }
