@@ -18,9 +18,12 @@
 
 #![allow(clippy::print_stdout)] // It is what a bench is for.
 
+#[path = "support/floor.rs"]
+mod floor;
+
+use floor::Envelope;
 use rustix::time::{ClockId, clock_gettime};
-use serde::Deserialize;
-use serde_json::{Value, json, value::RawValue};
+use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
     hint::black_box,
@@ -70,24 +73,6 @@ impl Count {
             merged: self.merged + other.merged,
         }
     }
-}
-
-#[derive(Deserialize)]
-struct Envelope<'a> {
-    id: Option<i64>,
-    #[serde(borrow)]
-    method: Option<&'a str>,
-    #[serde(borrow)]
-    params: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Delta {
-    thread_id: String,
-    turn_id: String,
-    item_id: String,
-    delta: String,
 }
 
 /// CPU time of this process so far.
@@ -314,10 +299,7 @@ fn floor(replay: &Replay, typed: bool) -> Count {
             Some("item/agentMessage/delta") => {
                 count.events += 1;
                 if typed {
-                    let params = envelope.params.expect("params").get();
-                    let delta: Delta = serde_json::from_str(params).expect("a delta");
-                    count.characters += delta.delta.len() as u64;
-                    black_box((delta.thread_id, delta.turn_id, delta.item_id, delta.delta));
+                    count.characters += envelope.typed();
                 }
             }
             Some("turn/completed") => ended += 1,

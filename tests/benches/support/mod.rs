@@ -2,9 +2,11 @@
 
 #![allow(dead_code)] // Not every bench needs all of it.
 
+mod floor;
+
+use self::floor::Envelope;
 use rustix::time::{ClockId, clock_gettime};
-use serde::Deserialize;
-use serde_json::{Value, json, value::RawValue};
+use serde_json::{Value, json};
 use std::{collections::VecDeque, fs, hint::black_box, path::Path, time::Duration};
 use turnwire_core::{
     connection::{Config, Connection, Event, Scope, TurnOptions},
@@ -22,24 +24,6 @@ const READ: usize = 64 * 1024;
 pub(crate) struct Count {
     pub(crate) events: u64,
     pub(crate) characters: u64,
-}
-
-#[derive(Deserialize)]
-struct Envelope<'a> {
-    id: Option<i64>,
-    #[serde(borrow)]
-    method: Option<&'a str>,
-    #[serde(borrow)]
-    params: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Delta {
-    thread_id: String,
-    turn_id: String,
-    item_id: String,
-    delta: String,
 }
 
 /// CPU time of this thread so far.
@@ -106,11 +90,8 @@ pub(crate) fn floor_t(bytes: &[u8]) -> Count {
     for line in lines(bytes) {
         let envelope: Envelope<'_> = serde_json::from_slice(line).expect("a message");
         if envelope.method == Some("item/agentMessage/delta") {
-            let params = envelope.params.expect("params").get();
-            let delta: Delta = serde_json::from_str(params).expect("a delta");
             count.events += 1;
-            count.characters += delta.delta.len() as u64;
-            black_box((delta.thread_id, delta.turn_id, delta.item_id, delta.delta));
+            count.characters += envelope.typed();
         }
     }
     count

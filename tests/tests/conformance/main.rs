@@ -112,20 +112,8 @@ mod on_tokio {
 
     type Joined<T> = tokio::task::JoinHandle<T>;
 
-    macro_rules! wait {
-        ($call:expr) => {
-            $call.await
-        };
-    }
-    macro_rules! handler {
-        ([$($shared:ident),*] |$request:ident| $body:expr) => {{
-            $(let $shared = $shared.clone();)*
-            move |$request| {
-                $(let $shared = $shared.clone();)*
-                async move { $body }
-            }
-        }};
-    }
+    include!("asynchronous.rs");
+
     macro_rules! serve {
         ($codex:expr, $handlers:expr) => {
             crate::support::OnDrop(Some(tokio::spawn($codex.serve($handlers))), |task| task.abort())
@@ -140,16 +128,6 @@ mod on_tokio {
     macro_rules! join {
         ($handle:expr) => {
             $handle.await.expect("the task did not panic")
-        };
-    }
-    macro_rules! ended {
-        ($request:expr) => {
-            $request.closed().await
-        };
-    }
-    macro_rules! never {
-        () => {
-            std::future::pending::<()>().await
         };
     }
     macro_rules! scenario {
@@ -167,27 +145,6 @@ mod on_tokio {
         };
     }
 
-    async fn connect_in_memory(script: turnwire_testkit::scripted::Script) -> Result<rt::Codex, rt::ConnectError> {
-        let (reader, writer) = crate::pipe::scripted(script);
-        rt::connect(reader, writer).await
-    }
-
-    async fn connect_to_recording(
-        recording: turnwire_core::record::Recording,
-    ) -> Result<(rt::Codex, turnwire_testkit::recorded::Replaying), rt::ConnectError> {
-        let (reader, writer, replaying) = crate::pipe::replaying(recording);
-        let mut config = rt::Config::default();
-        config.limits.merge_after = None;
-        Ok((rt::connect_with(reader, writer, config).await?, replaying))
-    }
-
-    async fn connect_to_feed(
-        feed: &std::sync::Arc<crate::feed::Feed>,
-        config: rt::Config,
-    ) -> Result<rt::Codex, rt::ConnectError> {
-        rt::connect_with(crate::feed::Reader::of(feed), crate::feed::Writer::of(feed), config).await
-    }
-
     include!("scenarios.rs");
 }
 
@@ -196,20 +153,8 @@ mod on_smol {
 
     type Joined<T> = smol::Task<T>;
 
-    macro_rules! wait {
-        ($call:expr) => {
-            $call.await
-        };
-    }
-    macro_rules! handler {
-        ([$($shared:ident),*] |$request:ident| $body:expr) => {{
-            $(let $shared = $shared.clone();)*
-            move |$request| {
-                $(let $shared = $shared.clone();)*
-                async move { $body }
-            }
-        }};
-    }
+    include!("asynchronous.rs");
+
     macro_rules! serve {
         ($codex:expr, $handlers:expr) => {
             smol::spawn($codex.serve($handlers))
@@ -226,16 +171,6 @@ mod on_smol {
             $handle.await
         };
     }
-    macro_rules! ended {
-        ($request:expr) => {
-            $request.closed().await
-        };
-    }
-    macro_rules! never {
-        () => {
-            std::future::pending::<()>().await
-        };
-    }
     macro_rules! scenario {
         ($(#[$attribute:meta])* fn $name:ident() $body:block) => {
             #[test]
@@ -244,27 +179,6 @@ mod on_smol {
                 crate::support::bounded(stringify!($name), || smol::block_on(async move { $body }));
             }
         };
-    }
-
-    async fn connect_in_memory(script: turnwire_testkit::scripted::Script) -> Result<rt::Codex, rt::ConnectError> {
-        let (reader, writer) = crate::pipe::scripted(script);
-        rt::connect(reader, writer).await
-    }
-
-    async fn connect_to_recording(
-        recording: turnwire_core::record::Recording,
-    ) -> Result<(rt::Codex, turnwire_testkit::recorded::Replaying), rt::ConnectError> {
-        let (reader, writer, replaying) = crate::pipe::replaying(recording);
-        let mut config = rt::Config::default();
-        config.limits.merge_after = None;
-        Ok((rt::connect_with(reader, writer, config).await?, replaying))
-    }
-
-    async fn connect_to_feed(
-        feed: &std::sync::Arc<crate::feed::Feed>,
-        config: rt::Config,
-    ) -> Result<rt::Codex, rt::ConnectError> {
-        rt::connect_with(crate::feed::Reader::of(feed), crate::feed::Writer::of(feed), config).await
     }
 
     include!("scenarios.rs");

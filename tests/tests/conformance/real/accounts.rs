@@ -57,6 +57,7 @@ real_scenario! {
 }
 
 real_scenario! {
+    #[allow(clippy::await_holding_lock, reason = "each scenario has a thread of its own")]
     fn au_04_a_browser_login_has_an_address_and_is_cancelled_on_the_real_server() {
         let Some(server) = crate::support::real_server("au_04_a_browser_login") else { return };
         let _alone = crate::support::only_login();
@@ -73,6 +74,7 @@ real_scenario! {
 }
 
 real_scenario! {
+    #[allow(clippy::await_holding_lock, reason = "each scenario has a thread of its own")]
     fn au_04_a_second_login_cancels_the_first_on_the_real_server() {
         let Some(server) = crate::support::real_server("au_04_a_second_login") else { return };
         let _alone = crate::support::only_login();
