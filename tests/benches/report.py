@@ -276,22 +276,27 @@ tables by number in place of trees; 271 with what a piece has to do with side by
 too. What is left are the beginning itself, the turn, and its queue. Beginnings compared by a hash would save some, but then
 a peer could make two lines look alike.
 
-Tried since, in runs side by side that differ by a tenth on their own, and without effect that could be seen: what a turn and a beginning
-need at the edge of a cache line (taken out again); a subscription's key that names its turn, which saves a look at a table with each
-read of a queue (kept, it is simpler); to touch what the next sixteen lines need before the first of them is handled, so that
-the fetches overlap (294 to 321 ns with it, 266 to 307 without; taken out again); the queue's functions inlined (taken out again). With 64
-turns the core is at its bar, a little above it or below from run to run. To reach it with a thousand, a line would have to cost
-40 ns more than with one turn, which is two fetches from the third cache. A smaller beginning, with ids compared by number, is what has
-not been tried.
+Tried since, in runs side by side that differ by a tenth on their own, and without effect that could be seen: what a turn and a
+beginning need at the edge of a cache line (taken out again); a subscription's key that names its turn, which saves a look at a
+table with each read of a queue (kept, it is simpler); to touch what the next sixteen lines need before the first of them is
+handled, so that the fetches overlap (294 to 321 ns with it, 266 to 307 without; taken out again); the queue's functions inlined
+(taken out again). With 64 turns the core is at its bar, a little above it or below from run to run. To reach it with a
+thousand, a line may cost some 25 ns more than with one turn, by the figures above. A smaller beginning, with ids compared by
+number, is what has not been tried.
 
-Three threads moved the bytes of the blocking client, now one does: it sleeps on both pipes and on its bell. In runs side by side the
-median from the server's write to the consumer went from 63 to 96 microseconds to 43 to 49; the CPU time stayed about what it was. An event was 544 bytes, and each piece of text was moved in and
-out of that; now it is 104, and what is larger is in a box. That took a tenth to a fifth off what many turns cost on all runtimes.
+Three threads moved the bytes of the blocking client, now one does: it sleeps on both pipes and on its bell. In runs side by
+side the median from the server's write to the consumer went from 63 to 96 microseconds to 43 to 49. An event was 544 bytes, and
+each piece of text was moved in and out of that; now it is 104, and what is larger is in a box. Three runs of each client before
+and after both of these, side by side on a machine with other work, a million deltas each: on threads the CPU time went from
+1.02 to 0.87 s with 64 turns and from 1.26 to 1.11 s with a thousand, as means; with one turn, and on tokio and smol, what
+changed is less than what the runs differ by.
+
 What is left with many turns on threads is that the driver and the reader of the set are two, so what an event is made of goes
-from one core to the other: its text, the count of its ids, the turn's queue, and the flag by which the set is woken. On two cores which
-the server shares, the reader falls behind by some 150 MB meanwhile, and reads what no cache has any more. tokio and smol read on
-the thread of the driver here. To remove that, the thread that reads a set would have to drive the connection itself. A thread for each turn pays
-a call of the system and a switch for each event that comes alone, which only fewer, larger reads would change.
+from one core to the other: its text, the count of its ids, the turn's queue, and the flag by which the set is woken. On two
+cores which the server shares, the reader falls behind by some 150 MB meanwhile, and reads what no cache has any more. tokio and
+smol read on the thread of the driver here. To remove that, the thread that reads a set would have to drive the connection
+itself. A thread for each turn pays a call of the system and a switch for each event that comes alone, which only fewer, larger
+reads would change.
 """
 
 LOAD = os.getloadavg()[0]
