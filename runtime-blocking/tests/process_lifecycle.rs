@@ -380,17 +380,22 @@ fn every_task_that_waits_for_the_end_is_woken() {
     let folder = Folder::new();
     let Process { stdin, owner, .. } = start(&folder.script("codex", ECHO));
     let counts: Vec<Arc<Count>> = (0..100).map(|_| Arc::new(Count(AtomicUsize::new(0)))).collect();
-    for count in &counts {
-        let waker = Waker::from(count.clone());
-        for _ in 0..3 {
+    let mut owners: Vec<Owner> = counts.iter().map(|_| owner.clone()).collect();
+    for _ in 0..3 {
+        for (count, owner) in counts.iter().zip(&owners) {
+            let waker = Waker::from(count.clone());
             assert!(owner.poll_exit(&mut Context::from_waker(&waker)).is_pending());
         }
     }
-    // More wait than are remembered: the first were woken early, so that they ask again.
-    assert_eq!(counts.iter().filter(|count| count.0.load(Ordering::SeqCst) == 1).count(), 36);
+    // Who lets go of its clone waits no longer.
+    owners.truncate(60);
+    let (waiting, gone) = counts.split_at(60);
+    assert!(gone.iter().all(|count| Arc::strong_count(count) == 1));
+    assert!(counts.iter().all(|count| count.0.load(Ordering::SeqCst) == 0), "nothing has happened yet");
     drop(stdin);
     let report = owner.wait_exit(LONG).unwrap();
-    eventually("all are woken", || counts.iter().all(|count| count.0.load(Ordering::SeqCst) == 1));
+    eventually("all are woken", || waiting.iter().all(|count| count.0.load(Ordering::SeqCst) == 1));
+    assert!(gone.iter().all(|count| count.0.load(Ordering::SeqCst) == 0));
     let mut after = pin!(poll_fn(|cx| owner.poll_exit(cx)));
     assert_eq!(after.as_mut().poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(report));
 }

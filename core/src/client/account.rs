@@ -1,11 +1,8 @@
 //! Accounts: logging in and out, and what the account may still use.
 
-use super::{
-    Codex, Secret, Tokens,
-    hub::{Session, Wait},
-};
+use super::{Codex, Secret, Tokens, hub::Session, waiting::Wait};
 use crate::{
-    connection::{LoginEnd, LoginKey},
+    connection::{Connection, LoginEnd, LoginKey},
     error::{CallError, Disconnect, Fault, RpcError},
     json::Json,
     launch::ExitReport,
@@ -15,7 +12,7 @@ use crate::{
         GetAccountRateLimitsResponse, GetAccountResponse, LoginAccountResponse, Request,
     },
 };
-use std::{fmt, future::poll_fn, sync::Arc, task::Poll, time::Duration};
+use std::{fmt, sync::Arc, task::Poll, time::Duration};
 
 /// A login did not work.
 #[derive(Clone)]
@@ -369,14 +366,11 @@ struct Watched {
 impl Watched {
     async fn wait(&self) -> Result<(), LoginError> {
         let key = self.key;
-        let end = poll_fn(|cx| {
-            self.session.hub.poll(cx, Wait::Login(key), |connection| match connection.login_end(key) {
-                Some(end) => Poll::Ready(end.clone()),
-                None => Poll::Pending,
-            })
-        })
-        .await;
-        match end {
+        let look = |connection: &mut Connection| match connection.login_end(key) {
+            Some(end) => Poll::Ready(end.clone()),
+            None => Poll::Pending,
+        };
+        match self.session.hub.wait(Wait::Login(key), look).await {
             LoginEnd::Succeeded => Ok(()),
             LoginEnd::Cancelled => Err(LoginError::Cancelled),
             LoginEnd::Disconnected(cause) => Err(LoginError::Disconnected(cause)),

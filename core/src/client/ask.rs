@@ -5,17 +5,18 @@ use super::{
         ApplyPatchApproval, AttestationRequest, CommandApproval, CurrentTimeRequest, Elicitation, ExecCommandApproval,
         FileChangeApproval, McpToolApproval, PermissionsApproval, TokenRefresh, ToolCall, UnknownRequest, UserInput,
     },
-    hub::{Hub, Wait},
+    hub::Hub,
+    waiting::Wait,
 };
 use crate::{
-    connection::{AnswerError, AskEnd, AskKind, Asked, ServerRequestKey},
+    connection::{AnswerError, AskEnd, AskKind, Asked, Connection, ServerRequestKey},
     envelope::RpcId,
     error::RpcError,
     id::{ItemId, ThreadId, TurnId},
     json::Json,
 };
 use serde::Serialize;
-use std::{fmt, future::poll_fn, ops::Deref, sync::Arc, task::Poll};
+use std::{fmt, ops::Deref, sync::Arc, task::Poll};
 
 /// A request of the server that is this program's to answer: what all kinds have in common.
 ///
@@ -137,13 +138,11 @@ impl Ask {
     /// Dropping the future changes nothing.
     pub async fn closed(&self) -> AskEnd {
         let key = self.key();
-        poll_fn(|cx| {
-            self.inner.hub.poll(cx, Wait::Ask(key), |connection| match connection.ask_end(key) {
-                Some(end) => Poll::Ready(end.clone()),
-                None => Poll::Pending,
-            })
-        })
-        .await
+        let look = |connection: &mut Connection| match connection.ask_end(key) {
+            Some(end) => Poll::Ready(end.clone()),
+            None => Poll::Pending,
+        };
+        self.inner.hub.wait(Wait::Ask(key), look).await
     }
 
     /// Answers with any result. The server judges it.

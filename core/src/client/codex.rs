@@ -2,11 +2,12 @@
 
 use super::{
     Clock, Events, Generation, SystemClock, Thread,
-    hub::{Closed, Reply, Session, Wait},
+    hub::{Reply, Session},
     session::Supervisor,
+    waiting::Wait,
 };
 use crate::{
-    connection::{Config, Counters, Prepared, Scope, ServerInfo, decode_response},
+    connection::{Config, Connection, Counters, Prepared, Scope, ServerInfo, decode_response},
     driver::{Driver, Transport},
     error::{CallError, ConnectError, Disconnect},
     id::ThreadId,
@@ -15,7 +16,7 @@ use crate::{
     turn::Diagnostic,
 };
 use serde::Serialize;
-use std::{borrow::Cow, fmt, future::poll_fn, sync::Arc, task::Poll};
+use std::{borrow::Cow, fmt, sync::Arc, task::Poll};
 
 /// Connects over a transport. The handshake begins when the driver is first polled; [`Codex::ready`] waits for it.
 ///
@@ -82,12 +83,10 @@ impl Codex {
         let session = self.session();
         let hub = &session.hub;
         hub.begin();
-        poll_fn(|cx| {
-            hub.poll(cx, Wait::Link, |connection| match (connection.server(), connection.closed()) {
-                (_, Some(cause)) => Poll::Ready(Err(ConnectError::of(cause.clone()))),
-                (Some(server), None) => Poll::Ready(Ok(server.clone())),
-                (None, None) => Poll::Pending,
-            })
+        hub.wait(Wait::Link, |connection| match (connection.server(), connection.closed()) {
+            (_, Some(cause)) => Poll::Ready(Err(ConnectError::of(cause.clone()))),
+            (Some(server), None) => Poll::Ready(Ok(server.clone())),
+            (None, None) => Poll::Pending,
         })
         .await
     }
@@ -206,6 +205,10 @@ impl Codex {
     /// Dropping the future changes nothing.
     pub async fn closed(&self) -> Disconnect {
         let session = self.latest();
-        Closed(&session.hub).await
+        let look = |connection: &mut Connection| match connection.closed() {
+            Some(cause) => Poll::Ready(cause.clone()),
+            None => Poll::Pending,
+        };
+        session.hub.wait(Wait::Link, look).await
     }
 }

@@ -1,6 +1,6 @@
 //! What starts a server when one is wanted.
 
-use super::{Clock, Codex, Generation, Hub, hub::Wait, session::Supervisor};
+use super::{Clock, Codex, Generation, Hub, session::Supervisor, waiting::Wait};
 use crate::{
     connection::Config,
     driver::{Driver, Transport},
@@ -75,11 +75,9 @@ impl Launch {
     /// Dropping the future changes nothing.
     pub async fn due<S: Future<Output = ()>>(&mut self, mut sleep: impl FnMut(Duration) -> S) -> bool {
         if let Some(before) = self.before.take() {
-            let gone = poll_fn(|cx| {
-                before.poll(cx, Wait::Link, |connection| match connection.closed() {
-                    Some(_) => Poll::Ready(()),
-                    None => Poll::Pending,
-                })
+            let gone = before.wait(Wait::Link, |connection| match connection.closed() {
+                Some(_) => Poll::Ready(()),
+                None => Poll::Pending,
             });
             let _ = self.keep(gone, &mut sleep).await;
         }

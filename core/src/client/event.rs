@@ -3,6 +3,7 @@
 use super::{
     ask::{AgentRequest, Ask},
     hub::{Hub, Mailbox, Session},
+    waiting::WaiterId,
 };
 use crate::{
     connection::{AskEnd, Asked, Scope},
@@ -230,7 +231,7 @@ impl Events {
 
     /// The next event, for those who poll.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
-        self.mailbox.poll_next(&self.session.hub, cx).map(|event| event.map(Event::from))
+        self.mailbox.poll_next(&self.session.hub, cx, &WaiterId::sole()).map(|event| event.map(Event::from))
     }
 }
 

@@ -3,11 +3,15 @@
 //! Everything that waits waits here, for one thing only: "look again". Wakers are collected under the lock and woken
 //! after it is released, so that whoever wakes up at once finds the lock free.
 
-use super::{trace, watch::Watch};
+use super::{
+    trace,
+    waiting::{Wait, WaiterId, Waiters, Waiting},
+    watch::Watch,
+};
 use crate::{
     client::{Clock, Connector, Launch},
-    connection::{AlarmKey, Config, Connection, Event, ListenerKey, LoginKey, RequestKey, ServerRequestKey},
-    error::{CallError, Disconnect},
+    connection::{AlarmKey, Config, Connection, Event, RequestKey},
+    error::CallError,
     json::Json,
     numbers::NumberMap,
     time::Time,
@@ -15,15 +19,12 @@ use crate::{
 };
 use std::{
     collections::{BTreeMap, VecDeque},
-    future::Future,
+    future::{Future, poll_fn},
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     task::{Context, Poll, Waker},
     time::Duration,
 };
-
-/// How many wait for one thing before the first of them is asked to look again.
-const MAX_WAITERS: usize = 64;
 
 /// Wakers that are woken when this is dropped, in order, and all of them, though one should panic.
 struct WakeAll(Vec<Waker>);
@@ -77,66 +78,15 @@ pub(crate) struct Launcher {
 
 struct Shared {
     connection: Connection,
-    responses: BTreeMap<RequestKey, Waker>,
     /// Who waits for each subscription that somebody has waited for, until it is closed.
     readers: NumberMap<SubscriptionKey, Waiters>,
-    turns: BTreeMap<TurnKey, Vec<Waker>>,
-    alarms: BTreeMap<AlarmKey, Waker>,
-    /// Who waits for a request of the server, or for a login.
-    others: BTreeMap<Wait, Vec<Waker>>,
-    /// Who waits for the handshake or for the end.
-    link: Vec<Waker>,
+    /// Who waits for anything else. No entry is empty.
+    others: BTreeMap<Wait, Waiters>,
+    /// The id that was given out last.
+    last_waiter: u64,
     driver: Option<Waker>,
     /// Set if and only if the connection is idle and is to have a server once something is asked of it.
     launcher: Option<Launcher>,
-}
-
-/// Who waits for one thing: nearly always one, or nobody just now.
-#[derive(Default)]
-struct Waiters {
-    first: Option<Waker>,
-    others: Vec<Waker>,
-}
-
-impl Waiters {
-    /// Notes who waits. Returns the one that had to make room.
-    fn register(&mut self, waker: &Waker) -> Option<Waker> {
-        match &self.first {
-            None => {
-                self.first = Some(waker.clone());
-                None
-            }
-            Some(first) if first.will_wake(waker) => None,
-            Some(_) => register(&mut self.others, waker),
-        }
-    }
-
-    fn take(&mut self) -> impl Iterator<Item = Waker> + use<'_> {
-        self.first.take().into_iter().chain(self.others.drain(..))
-    }
-}
-
-/// Notes who waits. Returns the one that had to make room.
-fn register(waiters: &mut Vec<Waker>, waker: &Waker) -> Option<Waker> {
-    if waiters.iter().any(|waiter| waiter.will_wake(waker)) {
-        return None;
-    }
-    waiters.push(waker.clone());
-    // Those who gave up waiting do not say so, and must not pile up.
-    (waiters.len() > MAX_WAITERS).then(|| waiters.remove(0))
-}
-
-/// What a waiter waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Wait {
-    Alarm(AlarmKey),
-    Ask(ServerRequestKey),
-    Link,
-    Listener(ListenerKey),
-    Login(LoginKey),
-    Response(RequestKey),
-    Subscription(SubscriptionKey),
-    Turn(TurnKey),
 }
 
 impl Hub {
@@ -157,12 +107,9 @@ impl Hub {
             this: this.clone(),
             shared: Mutex::new(Shared {
                 connection,
-                responses: BTreeMap::new(),
                 readers: NumberMap::default(),
-                turns: BTreeMap::new(),
-                alarms: BTreeMap::new(),
                 others: BTreeMap::new(),
-                link: Vec::new(),
+                last_waiter: 0,
                 driver: None,
                 launcher,
             }),
@@ -234,41 +181,53 @@ impl Hub {
         result
     }
 
-    /// Looks at the connection, and asks to be woken if there is nothing yet.
+    /// Looks at the connection, and has this one woken if there is nothing yet.
     pub(crate) fn poll<R>(
         &self,
         cx: &Context<'_>,
         wait: Wait,
+        id: &WaiterId,
         look: impl FnOnce(&mut Connection) -> Poll<R>,
     ) -> Poll<R> {
         let mut shared = self.lock();
         let found = look(&mut shared.connection);
-        let (mut crowded_out, mut replaced) = (None, None);
-        if found.is_pending() {
-            match wait {
-                // One waits for a response, by its latest waker.
-                Wait::Response(key) => replaced = shared.responses.insert(key, cx.waker().clone()),
-                Wait::Alarm(key) => replaced = shared.alarms.insert(key, cx.waker().clone()),
-                wait => crowded_out = shared.register(wait, cx.waker()),
-            }
-        }
+        let replaced = match &found {
+            Poll::Pending => shared.register(wait, id, cx.waker()),
+            Poll::Ready(_) => shared.leave(wait, id),
+        };
         drop(shared);
         // Whatever dropping a waker runs, it runs without the lock.
         drop(replaced);
-        // If it still waits, it looks again and is registered again.
-        drop(WakeAll(crowded_out.into_iter().collect()));
         found
+    }
+
+    /// Looks at the connection until something is found.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives up the waiting, and changes nothing else.
+    pub(crate) async fn wait<R>(&self, wait: Wait, mut look: impl FnMut(&mut Connection) -> Poll<R>) -> R {
+        let waiting = Waiting::new(self, wait);
+        poll_fn(|cx| waiting.poll(cx, &mut look)).await
+    }
+
+    /// Forgets one who waits.
+    pub(crate) fn leave(&self, wait: Wait, id: &WaiterId) {
+        if id.get().is_some() {
+            let waker = self.lock().leave(wait, id);
+            // Whatever dropping a waker runs, it runs without the lock.
+            drop(waker);
+        }
     }
 
     /// Fills several mailboxes in one look at the connection.
     pub(crate) fn fill(&self, several: impl FnOnce(&mut Filler<'_>)) {
-        // Declared before the lock is taken: who is crowded out is woken after it is released.
-        let mut crowded_out = WakeAll(Vec::new());
+        // Declared before the lock is taken, so that they are dropped after it is released.
+        let mut replaced = Vec::new();
         let mut shared = self.lock();
-        several(&mut Filler { shared: &mut shared, crowded_out: &mut crowded_out.0 });
+        several(&mut Filler { shared: &mut shared, replaced: &mut replaced });
     }
 
-    /// Forgets who waits for a request of the server, or for a login.
+    /// Forgets all who wait for something that is not to come any more.
     pub(crate) fn forget(&self, wait: Wait) {
         let wakers = self.lock().others.remove(&wait);
         // Whatever dropping a waker runs, it runs without the lock.
@@ -311,34 +270,58 @@ impl Shared {
         launcher
     }
 
-    /// Notes who waits. Returns the one that had to make room.
-    fn register(&mut self, wait: Wait, waker: &Waker) -> Option<Waker> {
+    /// Notes who waits. Returns the waker that it had before.
+    fn register(&mut self, wait: Wait, id: &WaiterId, waker: &Waker) -> Option<Waker> {
+        let number = id.get().unwrap_or_else(|| {
+            self.last_waiter += 1;
+            id.set(self.last_waiter);
+            self.last_waiter
+        });
         let waiters = match wait {
-            Wait::Ask(_) | Wait::Listener(_) | Wait::Login(_) => self.others.entry(wait).or_default(),
-            Wait::Link => &mut self.link,
-            Wait::Alarm(_) | Wait::Response(_) => return None,
-            Wait::Subscription(key) => return self.readers.entry(key).or_default().register(waker),
-            Wait::Turn(key) => self.turns.entry(key).or_default(),
+            Wait::Subscription(key) => self.readers.entry(key).or_default(),
+            wait => self.others.entry(wait).or_default(),
         };
-        register(waiters, waker)
+        waiters.register(number, waker)
+    }
+
+    /// Forgets one who waits, and returns its waker.
+    fn leave(&mut self, wait: Wait, id: &WaiterId) -> Option<Waker> {
+        let number = id.get()?;
+        id.set(0);
+        if let Wait::Subscription(key) = wait {
+            return self.readers.get_mut(&key)?.leave(number);
+        }
+        let waiters = self.others.get_mut(&wait)?;
+        let waker = waiters.leave(number);
+        if waiters.is_empty() {
+            self.others.remove(&wait);
+        }
+        waker
     }
 
     fn collect(&mut self, clock: &dyn Clock, wakes: &mut Vec<Waker>) {
         while let Some(event) = self.connection.poll_event() {
-            match event {
-                Event::Alarm(key) => wakes.extend(self.alarms.remove(&key)),
-                Event::Asked(key) => wakes.extend(self.others.remove(&Wait::Listener(key)).into_iter().flatten()),
-                Event::AskEnded(key) => wakes.extend(self.others.remove(&Wait::Ask(key)).into_iter().flatten()),
-                Event::Login(key) => wakes.extend(self.others.remove(&Wait::Login(key)).into_iter().flatten()),
-                Event::Closed | Event::Ready => wakes.append(&mut self.link),
+            let wait = match event {
+                Event::Alarm(key) => Wait::Alarm(key),
+                Event::Asked(key) => Wait::Listener(key),
+                Event::AskEnded(key) => Wait::Ask(key),
+                Event::Login(key) => Wait::Login(key),
+                Event::Closed | Event::Ready => Wait::Link,
                 Event::Readable(key) => {
                     if let Some(waiters) = self.readers.get_mut(&key) {
                         wakes.extend(waiters.take());
                     }
+                    continue;
                 }
-                Event::Response(key) => wakes.extend(self.responses.remove(&key)),
-                Event::TimeWanted(key) => self.connection.respond_time(key, clock.unix_seconds()),
-                Event::Turn(key) => wakes.extend(self.turns.remove(&key).into_iter().flatten()),
+                Event::Response(key) => Wait::Response(key),
+                Event::TimeWanted(key) => {
+                    self.connection.respond_time(key, clock.unix_seconds());
+                    continue;
+                }
+                Event::Turn(key) => Wait::Turn(key),
+            };
+            if let Some(mut waiters) = self.others.remove(&wait) {
+                wakes.extend(waiters.take());
             }
         }
     }
@@ -360,7 +343,7 @@ impl Reply {
 
     /// What came of the request, without giving it up: for those who fetch more by its key.
     pub(crate) async fn wait(&mut self) -> Result<Json, CallError> {
-        std::future::poll_fn(|cx| Pin::new(&mut *self).poll(cx)).await
+        poll_fn(|cx| Pin::new(&mut *self).poll(cx)).await
     }
 }
 
@@ -369,10 +352,11 @@ impl Future for Reply {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Some(key) = self.key else { return Poll::Pending };
-        let found = self.session.hub.poll(cx, Wait::Response(key), |connection| match connection.take_json(key) {
+        let look = |connection: &mut Connection| match connection.take_json(key) {
             Some(outcome) => Poll::Ready(outcome),
             None => Poll::Pending,
-        });
+        };
+        let found = self.session.hub.poll(cx, Wait::Response(key), &WaiterId::sole(), look);
         if let Poll::Ready(outcome) = &found {
             self.trace.ended(outcome);
             self.key = None;
@@ -387,9 +371,9 @@ impl Drop for Reply {
             let hub = &self.session.hub;
             let mut shared = hub.lock();
             shared.connection.abandon(key);
-            let waker = shared.responses.remove(&key);
+            let waiters = shared.others.remove(&Wait::Response(key));
             drop(shared);
-            drop(waker);
+            drop(waiters);
         }
     }
 }
@@ -412,7 +396,7 @@ impl Future for Alarm {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let key = self.key;
-        self.session.hub.poll(cx, Wait::Alarm(key), |connection| {
+        self.session.hub.poll(cx, Wait::Alarm(key), &WaiterId::sole(), |connection| {
             if connection.is_alarm_set(key) { Poll::Pending } else { Poll::Ready(()) }
         })
     }
@@ -422,23 +406,9 @@ impl Drop for Alarm {
     fn drop(&mut self) {
         let mut shared = self.session.hub.lock();
         shared.connection.cancel_alarm(self.key);
-        let waker = shared.alarms.remove(&self.key);
+        let waiters = shared.others.remove(&Wait::Alarm(self.key));
         drop(shared);
-        drop(waker);
-    }
-}
-
-/// Waits until the connection is over.
-pub(crate) struct Closed<'a>(pub(crate) &'a Hub);
-
-impl Future for Closed<'_> {
-    type Output = Disconnect;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Disconnect> {
-        self.0.poll(cx, Wait::Link, |connection| match connection.closed() {
-            Some(cause) => Poll::Ready(cause.clone()),
-            None => Poll::Pending,
-        })
+        drop(waiters);
     }
 }
 
@@ -456,12 +426,12 @@ pub(crate) enum Filled {
 /// Fills mailboxes.
 pub(crate) struct Filler<'a> {
     shared: &'a mut Shared,
-    crowded_out: &'a mut Vec<Waker>,
+    replaced: &'a mut Vec<Waker>,
 }
 
 impl Filler<'_> {
     /// Puts what there is into a mailbox that has nothing, and notes who waits for more.
-    pub(crate) fn fill(&mut self, mailbox: &Mutex<Mailbox>, waker: &Waker, filled: &mut Filled) {
+    pub(crate) fn fill(&mut self, mailbox: &Mutex<Mailbox>, id: &WaiterId, waker: &Waker, filled: &mut Filled) {
         // Who holds it may wait for the lock that is held here.
         let Ok(mut mailbox) = mailbox.try_lock() else {
             *filled = Filled::Not;
@@ -469,7 +439,7 @@ impl Filler<'_> {
         };
         match mailbox.fill(&mut self.shared.connection) {
             Some(Rest::Later) => {
-                self.crowded_out.extend(self.shared.register(Wait::Subscription(mailbox.key), waker));
+                self.replaced.extend(self.shared.register(Wait::Subscription(mailbox.key), id, waker));
                 *filled = Filled::Waiting;
             }
             Some(Rest::Now | Rest::Never) => *filled = Filled::Yes,
@@ -491,10 +461,11 @@ impl Mailbox {
         Self { key, taken: VecDeque::new(), finished: false }
     }
 
-    pub(crate) fn poll_next(&mut self, hub: &Hub, cx: &Context<'_>) -> Poll<Option<RawEvent>> {
+    /// The next event, for one of those who wait for it.
+    pub(crate) fn poll_next(&mut self, hub: &Hub, cx: &Context<'_>, id: &WaiterId) -> Poll<Option<RawEvent>> {
         if self.taken.is_empty() && !self.finished {
             let mut is_idle = false;
-            let filled = hub.poll(cx, Wait::Subscription(self.key), |connection| {
+            let filled = hub.poll(cx, Wait::Subscription(self.key), id, |connection| {
                 is_idle = connection.is_idle();
                 self.fill(connection);
                 if self.taken.is_empty() && !self.finished { Poll::Pending } else { Poll::Ready(()) }
@@ -536,8 +507,8 @@ impl Mailbox {
     pub(crate) fn close(&mut self, hub: &Hub) {
         // What the reader was asked and has not taken is refused now, and that has to be written.
         hub.command(|connection, _| connection.unsubscribe(self.key));
-        let wakers = hub.lock().readers.remove(&self.key);
-        drop(wakers);
+        let waiters = hub.lock().readers.remove(&self.key);
+        drop(waiters);
     }
 }
 
@@ -548,7 +519,7 @@ pub(crate) fn drop_turn(hub: &Hub, key: TurnKey) {
     let mut shared = hub.lock();
     let is_known = shared.connection.turn_state(key).is_some_and(|state| !state.is_end());
     // Others may hold it too, and wait.
-    let wakers = if is_known { None } else { shared.turns.remove(&key) };
+    let waiters = if is_known { None } else { shared.others.remove(&Wait::Turn(key)) };
     drop(shared);
-    drop(wakers);
+    drop(waiters);
 }

@@ -37,6 +37,7 @@ mod turn;
 mod turn_request;
 mod turn_set;
 mod typed;
+mod waiting;
 mod watch;
 
 pub use account::{AccountError, BrowserLogin, DeviceLogin, LoginError};

@@ -4,11 +4,12 @@ use super::{
     Codex,
     ask::{AgentRequest, Ask},
     handlers::Handlers,
-    hub::{Hub, Wait},
+    hub::Hub,
     session::Supervisor,
     tools::Running,
+    waiting::{Wait, WaiterId},
 };
-use crate::connection::{ListenFor, ListenerKey, NextAsk};
+use crate::connection::{Connection, ListenFor, ListenerKey, NextAsk};
 use std::{
     fmt,
     future::Future,
@@ -233,16 +234,18 @@ impl Future for Serving {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let serving = self.get_mut();
-        *serving.served.waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(cx.waker().clone());
+        let before = serving.served.waker.lock().unwrap_or_else(PoisonError::into_inner).replace(cx.waker().clone());
+        // Whatever dropping a waker runs, it runs without the lock.
+        drop(before);
         let places = serving.served.places().clone();
         for (hub, listener) in places {
             loop {
-                let next = hub.poll(cx, Wait::Listener(listener), |connection| match connection.next_ask(listener) {
+                let look = |connection: &mut Connection| match connection.next_ask(listener) {
                     NextAsk::Asked(asked) => Poll::Ready(Some(asked)),
                     NextAsk::Finished => Poll::Ready(None),
                     NextAsk::Pending => Poll::Pending,
-                });
-                match next {
+                };
+                match hub.poll(cx, Wait::Listener(listener), &WaiterId::sole(), look) {
                     Poll::Ready(Some(asked)) => {
                         let ask = Ask::new(&hub, asked);
                         serving.start(&hub, ask);

@@ -2,8 +2,10 @@
 
 use super::{
     Input, Thread, Turn, TurnRequest,
-    hub::{Mailbox, Reply, Session, Wait},
+    hub::{Mailbox, Reply, Session},
     restart::start_turn,
+    turn::interrupted,
+    waiting::WaiterId,
 };
 use crate::{
     connection::{Prepared, Running, Scope, decode_response, other_turn, steered},
@@ -277,14 +279,7 @@ struct Held<'a> {
 
 impl Held<'_> {
     async fn interrupted(&self) -> Result<InterruptOutcome, CallError> {
-        poll_fn(|cx| {
-            self.session.hub.poll(cx, Wait::Turn(self.key), |connection| match connection.interrupt_outcome(self.key) {
-                Some(outcome) => Poll::Ready(outcome),
-                None if connection.turn_state(self.key).is_none() => Poll::Ready(Ok(InterruptOutcome::AlreadyEnded)),
-                None => Poll::Pending,
-            })
-        })
-        .await
+        interrupted(self.session, self.key).await
     }
 }
 
@@ -368,7 +363,7 @@ impl Turns {
     /// The next turn, for those who poll.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Turn>> {
         loop {
-            match self.mailbox.poll_next(&self.session.hub, cx) {
+            match self.mailbox.poll_next(&self.session.hub, cx, &WaiterId::sole()) {
                 Poll::Ready(Some(RawEvent::Turn(key))) => {
                     let events = self.session.hub.read(|connection| connection.claim_turn(key));
                     return Poll::Ready(Some(Turn::of(&self.session, key, &self.thread, events)));

@@ -3,6 +3,7 @@
 use super::{
     Event, Thread,
     hub::{Mailbox, Session},
+    waiting::WaiterId,
 };
 use crate::{connection::Scope, id::ThreadId, turn::RawEvent};
 use std::{
@@ -60,7 +61,9 @@ impl Tree {
 
     /// The next event, for those who poll.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<TreeEvent>> {
-        self.mailbox.poll_next(&self.session.hub, cx).map(|event| event.map(|event| self.label(event)))
+        self.mailbox
+            .poll_next(&self.session.hub, cx, &WaiterId::sole())
+            .map(|event| event.map(|event| self.label(event)))
     }
 
     fn label(&mut self, event: RawEvent) -> TreeEvent {

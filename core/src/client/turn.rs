@@ -2,12 +2,13 @@
 
 use super::{
     Event, Events, Generation, Input, TurnRequest,
-    hub::{Mailbox, Session, Wait, drop_turn},
+    hub::{Mailbox, Session, drop_turn},
     thread_turns::steer_ours,
     trace,
+    waiting::{Wait, WaiterId, Waiting},
 };
 use crate::{
-    connection::{Prepared, Scope},
+    connection::{Connection, Prepared, Scope},
     error::{CallError, Fault, SteerError, TurnError},
     id::{ThreadId, TurnId},
     turn::{InputError, InterruptOutcome, NO_REMOTE_IMAGES_SINCE, State, SubscriptionKey, TurnKey, TurnResult},
@@ -29,9 +30,24 @@ use std::{
 /// [`on_drop`](super::TurnRequest::on_drop) says: unless told otherwise the turn runs on. What it produces is not kept here
 /// then, and its thread stays busy until it ends; [`Thread::stop`](super::Thread::stop) still ends it, and
 /// [`Thread::attach`](super::Thread::attach) takes it up again.
-#[derive(Clone)]
 pub struct Turn {
     inner: Arc<Inner>,
+    /// Who waits for events by polling this handle.
+    poller: WaiterId,
+}
+
+impl Clone for Turn {
+    fn clone(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner), poller: WaiterId::default() }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if let Some(Reading { key, .. }) = &self.inner.events {
+            self.inner.session.hub.leave(Wait::Subscription(*key), &self.poller);
+        }
+    }
 }
 
 struct Inner {
@@ -39,9 +55,15 @@ struct Inner {
     key: TurnKey,
     thread: ThreadId,
     /// `None` if nobody asked for events.
-    events: Option<Mutex<Mailbox>>,
+    events: Option<Reading>,
     result: Mutex<Option<Result<TurnResult, TurnError>>>,
     trace: trace::Turn,
+}
+
+/// The reading position that all clones share.
+struct Reading {
+    key: SubscriptionKey,
+    mailbox: Mutex<Mailbox>,
 }
 
 impl fmt::Debug for Turn {
@@ -100,9 +122,10 @@ impl Turn {
                 key,
                 trace: trace::Turn::new(&session.hub, thread),
                 thread: thread.clone(),
-                events: events.map(|key| Mutex::new(Mailbox::new(key))),
+                events: events.map(|key| Reading { key, mailbox: Mutex::new(Mailbox::new(key)) }),
                 result: Mutex::new(None),
             }),
+            poller: WaiterId::default(),
         }
     }
 
@@ -167,32 +190,27 @@ impl Turn {
     /// # Cancel safety
     /// Dropping the future loses nothing.
     pub async fn next(&self) -> Option<Event> {
-        poll_fn(|cx| self.poll_next(cx)).await
+        let reading = self.inner.events.as_ref()?;
+        let waiting = Waiting::new(&self.inner.session.hub, Wait::Subscription(reading.key));
+        poll_fn(|cx| self.inner.poll_event(cx, &waiting.id)).await
     }
 
-    /// The next event, for those who poll.
+    /// The next event, for those who poll. Each handle has the waker of its latest poll woken; clones are polled independently
+    /// of each other.
     pub fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
-        let Some(events) = &self.inner.events else { return Poll::Ready(None) };
-        let mut mailbox = events.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = mailbox.poll_next(&self.inner.session.hub, cx);
-        let reader = mailbox.key;
-        drop(mailbox);
-        found.map(|event| event.map(|event| Event::for_reader(event, &self.inner.session.hub, reader)))
+        self.inner.poll_event(cx, &self.poller)
     }
 
-    /// The session, and the reading position that all clones share, if it has one.
-    pub(super) fn reading(&self) -> Option<(&Arc<Session>, &Mutex<Mailbox>)> {
-        Some((&self.inner.session, self.inner.events.as_ref()?))
+    /// The session, and the reading position that all clones share, if it has one; and who polls this handle.
+    pub(super) fn reading(&self) -> Option<(&Arc<Session>, &Mutex<Mailbox>, &WaiterId)> {
+        Some((&self.inner.session, &self.inner.events.as_ref()?.mailbox, &self.poller))
     }
 
     /// The next of the events that were taken out for it; and whether it was the last of them, so far.
     pub(super) fn poll_taken(&self) -> (Poll<Option<Event>>, bool) {
-        let Some(events) = &self.inner.events else { return (Poll::Ready(None), false) };
-        let mut mailbox = events.lock().unwrap_or_else(PoisonError::into_inner);
-        let (found, is_last) = mailbox.poll_taken();
-        let reader = mailbox.key;
-        drop(mailbox);
-        (found.map(|event| event.map(|event| Event::for_reader(event, &self.inner.session.hub, reader))), is_last)
+        let Some(Reading { key, mailbox }) = &self.inner.events else { return (Poll::Ready(None), false) };
+        let (found, is_last) = mailbox.lock().unwrap_or_else(PoisonError::into_inner).poll_taken();
+        (found.map(|event| event.map(|event| Event::for_reader(event, &self.inner.session.hub, *key))), is_last)
     }
 
     /// A reader of its own, for what comes from now on.
@@ -208,7 +226,8 @@ impl Turn {
     /// # Cancel safety
     /// Dropping the future changes nothing.
     pub async fn result(&self) -> Result<TurnResult, TurnError> {
-        poll_fn(|cx| self.poll_result(cx)).await
+        let waiting = Waiting::new(&self.inner.session.hub, Wait::Turn(self.inner.key));
+        poll_fn(|cx| self.inner.poll_result(cx, &waiting)).await
     }
 
     /// Gives the running turn more input (`turn/steer`), and returns the id of the turn that took it.
@@ -236,26 +255,17 @@ impl Turn {
         let Inner { session, key, .. } = &*self.inner;
         // The turn is not released while this handle lives, so it is known.
         let _ = session.hub.command(|connection, now| connection.interrupt(now, *key));
-        poll_fn(|cx| {
-            session.hub.poll(cx, Wait::Turn(*key), |connection| match connection.interrupt_outcome(*key) {
-                Some(outcome) => Poll::Ready(outcome),
-                None if connection.turn_state(*key).is_none() => Poll::Ready(Ok(InterruptOutcome::AlreadyEnded)),
-                None => Poll::Pending,
-            })
-        })
-        .await
+        interrupted(session, *key).await
     }
 
     /// Waits until the server has named the turn.
     pub(crate) async fn accepted(&self) -> Result<(), TurnError> {
         let Inner { session, key, .. } = &*self.inner;
-        let state = poll_fn(|cx| {
-            session.hub.poll(cx, Wait::Turn(*key), |connection| match connection.turn_state(*key) {
-                Some(State::Queued | State::Starting) => Poll::Pending,
-                state => Poll::Ready(state),
-            })
-        })
-        .await;
+        let is_named = |connection: &mut Connection| match connection.turn_state(*key) {
+            Some(State::Queued | State::Starting) => Poll::Pending,
+            state => Poll::Ready(state),
+        };
+        let state = session.hub.wait(Wait::Turn(*key), is_named).await;
         self.inner.trace.named(self.id().as_ref());
         match state {
             // Whatever else it is, an end included, is for events and result to tell.
@@ -266,14 +276,23 @@ impl Turn {
             _ => self.result().await.map(drop),
         }
     }
+}
 
-    fn poll_result(&self, cx: &Context<'_>) -> Poll<Result<TurnResult, TurnError>> {
-        let Inner { session, key, result, trace, .. } = &*self.inner;
+impl Inner {
+    /// The next event, for one of those who wait for it.
+    fn poll_event(&self, cx: &Context<'_>, id: &WaiterId) -> Poll<Option<Event>> {
+        let Some(Reading { key, mailbox }) = &self.events else { return Poll::Ready(None) };
+        let found = mailbox.lock().unwrap_or_else(PoisonError::into_inner).poll_next(&self.session.hub, cx, id);
+        found.map(|event| event.map(|event| Event::for_reader(event, &self.session.hub, *key)))
+    }
+
+    fn poll_result(&self, cx: &Context<'_>, waiting: &Waiting<'_>) -> Poll<Result<TurnResult, TurnError>> {
+        let Self { session, key, result, trace, .. } = self;
         let mut result = result.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(result) = &*result {
             return Poll::Ready(result.clone());
         }
-        let found = session.hub.poll(cx, Wait::Turn(*key), |connection| match connection.take_report(*key) {
+        let found = waiting.poll(cx, |connection| match connection.take_report(*key) {
             Some(report) => Poll::Ready(report),
             None => Poll::Pending,
         });
@@ -289,10 +308,20 @@ impl Turn {
     }
 }
 
+/// What came of the interrupt of a turn that is held.
+pub(super) async fn interrupted(session: &Session, key: TurnKey) -> Result<InterruptOutcome, CallError> {
+    let look = |connection: &mut Connection| match connection.interrupt_outcome(key) {
+        Some(outcome) => Poll::Ready(outcome),
+        None if connection.turn_state(key).is_none() => Poll::Ready(Ok(InterruptOutcome::AlreadyEnded)),
+        None => Poll::Pending,
+    };
+    session.hub.wait(Wait::Turn(key), look).await
+}
+
 impl Drop for Inner {
     fn drop(&mut self) {
         if let Some(events) = &mut self.events {
-            events.get_mut().unwrap_or_else(PoisonError::into_inner).close(&self.session.hub);
+            events.mailbox.get_mut().unwrap_or_else(PoisonError::into_inner).close(&self.session.hub);
         }
         drop_turn(&self.session.hub, self.key);
     }

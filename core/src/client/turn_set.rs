@@ -211,12 +211,12 @@ impl TurnSet {
         let Self { members, round, filled, .. } = self;
         let session = round.front().and_then(|index| members.get(*index)?.as_ref()?.turn.reading());
         // One that cannot be read is at its end, and is found to be.
-        let Some(session) = session.map(|(session, _)| Arc::clone(session)) else { return };
+        let Some(session) = session.map(|(session, ..)| Arc::clone(session)) else { return };
         session.hub.fill(|filler: &mut Filler<'_>| {
             for index in round.iter().take(AT_ONCE) {
                 let Some(Some(Member { turn, waker, filled: how, .. })) = members.get_mut(*index) else { break };
-                let Some((_, mailbox)) = turn.reading().filter(|(of, _)| Arc::ptr_eq(of, &session)) else { break };
-                filler.fill(mailbox, waker, how);
+                let Some((_, mailbox, id)) = turn.reading().filter(|(of, ..)| Arc::ptr_eq(of, &session)) else { break };
+                filler.fill(mailbox, id, waker, how);
                 *filled += 1;
             }
         });

@@ -7,9 +7,13 @@ use super::{
     sys::{self, Drain, DrainStop, Group},
 };
 use std::{
+    collections::BTreeMap,
     fmt, io, mem,
     process::{Child, ChildStderr},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll, Waker},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -19,8 +23,6 @@ use turnwire_core::{
     launch::{CloseLadder, Command, ExitReport, Forced},
 };
 
-/// How many different wakers wait for one end. With more, the oldest is woken early and has to ask again.
-const MAX_WAKERS: usize = 64;
 /// How long the thread on stderr may take to finish after the process. It takes no time where it can be told to stop.
 const DRAIN_BOUND: Duration = Duration::from_millis(500);
 /// A wait that is longer than the clock can count is made of pieces of this length.
@@ -29,9 +31,27 @@ const LONG_WAIT: Duration = Duration::from_secs(3600);
 /// The owner of a running process: a cheap handle that can be cloned and used from any thread.
 ///
 /// Dropping the last clone starts [`close`](Self::close) and returns at once; it never blocks and never panics.
-#[derive(Clone)]
 pub struct Owner {
     handle: Arc<Handle>,
+    /// The place of this clone among `Life::wakers`. 0: it has none.
+    place: AtomicU64,
+}
+
+impl Clone for Owner {
+    fn clone(&self) -> Self {
+        Self { handle: Arc::clone(&self.handle), place: AtomicU64::new(0) }
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        let place = *self.place.get_mut();
+        if place != 0 {
+            let waker = self.handle.shared.lock().wakers.remove(&place);
+            // Whatever dropping a waker runs, it runs without the lock.
+            drop(waker);
+        }
+    }
 }
 
 const _: () = {
@@ -76,9 +96,11 @@ struct Life {
     kill_asked: bool,
     /// Set once, last of all.
     report: Option<ExitReport>,
-    /// At most `MAX_WAKERS`. A waker is never dropped or woken under the lock: that may run somebody's drop, which may
-    /// come back here.
-    wakers: Vec<Waker>,
+    /// At most one of each clone of the handle. A waker is never dropped or woken under the lock: that may run somebody's
+    /// drop, which may come back here.
+    wakers: BTreeMap<u64, Waker>,
+    /// The place in `wakers` that was given out last.
+    last_place: u64,
 }
 
 impl Owner {
@@ -122,7 +144,8 @@ impl Owner {
                 closing: None,
                 kill_asked: false,
                 report: None,
-                wakers: Vec::new(),
+                wakers: BTreeMap::new(),
+                last_place: 0,
             }),
             changed: Condvar::new(),
         });
@@ -133,7 +156,7 @@ impl Owner {
             life.collected = true;
             return Err(e);
         }
-        Ok(Self { handle: Arc::new(Handle { shared }) })
+        Ok(Self { handle: Arc::new(Handle { shared }), place: AtomicU64::new(0) })
     }
 
     /// How long it took to find the program and to start it.
@@ -156,24 +179,26 @@ impl Owner {
 
     /// How the process ended, once it has.
     ///
-    /// The waker is woken when it has. Any number of tasks may ask, each with its own waker.
+    /// The waker is woken when it has. Any number of tasks may ask, each with a clone of its own: of one clone the waker that
+    /// asked last is woken.
     pub fn poll_exit(&self, cx: &mut Context<'_>) -> Poll<ExitReport> {
         let waker = cx.waker().clone();
-        let mut oldest = None;
-        let mut life = self.handle.shared.lock();
+        let mut guard = self.handle.shared.lock();
+        let life = &mut *guard;
         if let Some(report) = &life.report {
             return Poll::Ready(report.clone());
         }
-        if !life.wakers.iter().any(|known| known.will_wake(&waker)) {
-            if life.wakers.len() >= MAX_WAKERS {
-                oldest = Some(life.wakers.remove(0));
+        let place = match self.place.load(Ordering::Relaxed) {
+            0 => {
+                life.last_place += 1;
+                self.place.store(life.last_place, Ordering::Relaxed);
+                life.last_place
             }
-            life.wakers.push(waker);
-        }
-        drop(life);
-        if let Some(oldest) = oldest {
-            oldest.wake();
-        }
+            place => place,
+        };
+        let before = life.wakers.insert(place, waker);
+        drop(guard);
+        drop(before);
         Poll::Pending
     }
 
@@ -385,9 +410,7 @@ impl Shared {
         let wakers = mem::take(&mut life.wakers);
         drop(life);
         self.changed.notify_all();
-        for waker in wakers {
-            waker.wake();
-        }
+        wakers.into_values().for_each(Waker::wake);
     }
 }
 
