@@ -17,6 +17,7 @@
 //! # }
 //! ```
 
+use crate::process::spawn_patiently;
 use std::{
     env,
     ffi::OsString,
@@ -246,7 +247,14 @@ impl Installer {
         let log = folder.join(".said");
         let said = fs::File::create(&log).map_err(|error| InstallError::Folder { path: log.clone(), error })?;
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(said);
-        let Ok(mut child) = command.spawn() else { return Err(InstallError::NoClient) };
+        let mut child = match spawn_patiently(&mut command) {
+            Ok(child) => child,
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {
+                return Err(InstallError::NoClient);
+            }
+            // It is there, so another is not to be taken in its place.
+            Err(error) => return Err(InstallError::Client { client, said: error.to_string() }),
+        };
         let end = Instant::now() + self.limit;
         let status = loop {
             match child.try_wait() {

@@ -9,6 +9,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Output},
     thread,
+    time::Duration,
 };
 use turnwire_blocking::{
     pinned::{Client, Installer, VERSION},
@@ -96,6 +97,23 @@ fn npm_is_used_where_pip_is_not() {
     folder.script("python3", "echo '/usr/bin/python3: No module named pip' >&2; exit 1");
     folder.script("npm", &writes(VERSION, &in_npm()));
     assert!(program(&install(&folder, &[])).ends_with(in_npm()));
+}
+
+#[test]
+fn a_client_that_somebody_is_still_writing_is_waited_for_and_no_other_is_taken() {
+    let folder = Folder::new();
+    let script = folder.script("python3", &writes(VERSION, IN_WHEEL));
+    folder.script("npm", "echo npm >> \"$CALLS\"; exit 1");
+    // As a process would hold it that was forked while it was written.
+    let writing = fs::OpenOptions::new().append(true).open(script).unwrap();
+    let installing = thread::scope(|scope| {
+        let installing = scope.spawn(|| install(&folder, &[]));
+        thread::sleep(Duration::from_millis(30));
+        drop(writing);
+        installing.join().unwrap()
+    });
+    assert!(program(&installing).ends_with(IN_WHEEL));
+    assert_eq!(fs::read_to_string(folder.path().join("calls")).unwrap().trim(), "call");
 }
 
 #[test]

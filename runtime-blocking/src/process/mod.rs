@@ -61,7 +61,7 @@ use home::TemporaryHome;
 use std::{
     env, fs, io,
     path::{Path, PathBuf},
-    process::{self, ChildStdin, ChildStdout, Stdio},
+    process::{self, Child, ChildStdin, ChildStdout, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -137,16 +137,9 @@ fn spawn_in_steps(command: &Command, found: impl FnOnce()) -> Result<Process, La
         // The server reports it with all links followed.
         None => command.home().filter(|home| !home.as_os_str().is_empty()).and_then(|home| fs::canonicalize(home).ok()),
     };
-    let mut pauses = BUSY_PAUSES.iter();
-    let mut child = loop {
-        match std_command.spawn() {
-            Ok(child) => break child,
-            Err(e) if e.kind() == io::ErrorKind::ExecutableFileBusy => match pauses.next() {
-                Some(pause) => thread::sleep(*pause),
-                None => return Err(spawn_error(path, &e)),
-            },
-            Err(e) => return Err(spawn_error(path, &e)),
-        }
+    let mut child = match spawn_patiently(&mut std_command) {
+        Ok(child) => child,
+        Err(e) => return Err(spawn_error(path, &e)),
     };
     let (Some(stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())
     else {
@@ -159,6 +152,18 @@ fn spawn_in_steps(command: &Command, found: impl FnOnce()) -> Result<Process, La
     match Owner::start(child, stderr, command, temporary, timings) {
         Ok(owner) => Ok(Process { stdin, stdout, home, owner }),
         Err(e) => Err(spawn_error(path, &e)),
+    }
+}
+
+/// Starts a program, and again for a while if somebody is still writing it: a process that is being started elsewhere may
+/// have inherited the writing end for a moment.
+pub(crate) fn spawn_patiently(command: &mut std::process::Command) -> io::Result<Child> {
+    let mut pauses = BUSY_PAUSES.iter();
+    loop {
+        match (command.spawn(), pauses.next()) {
+            (Err(e), Some(pause)) if e.kind() == io::ErrorKind::ExecutableFileBusy => thread::sleep(*pause),
+            (outcome, _) => return outcome,
+        }
     }
 }
 
