@@ -33,6 +33,10 @@ const MAX_READ_CHUNK: usize = 256 * 1024;
 /// How many rounds one poll may take.
 const ROUNDS: usize = 16;
 
+/// How often is read before something is given up for its deadline: what the server has said in time may lie there unread,
+/// if whoever polls the driver was late.
+const READS_BEFORE_TIMEOUT: usize = 16;
+
 /// What a runtime supplies: two streams of bytes, a timer, and the end of the process if there is one.
 ///
 /// Each method registers the waker of `cx` before it returns `Pending`, as futures do.
@@ -136,6 +140,7 @@ impl<T: Transport> Driver<T> {
             next => self.transport.poll_deadline(cx, next.map(|next| next.at)).is_ready(),
         };
         if due {
+            let _ = (0..READS_BEFORE_TIMEOUT).take_while(|_| self.read(cx)).count();
             let evidence = match next.map(|next| next.reason) {
                 Some(TimeoutReason::Drain | TimeoutReason::Request | TimeoutReason::Turn) => self.transport.evidence(),
                 _ => None,

@@ -64,6 +64,8 @@ struct Bell {
     line: UnixStream,
 }
 
+/// How long the thread sleeps at the most. Not every system can wait for as long as a deadline may be away.
+const LONGEST: Duration = Duration::from_secs(3600);
 /// How long the thread pauses where the system cannot wait.
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -127,9 +129,9 @@ impl Bed {
         let is_woken = bell.state.compare_exchange(AWAKE, ASLEEP, Ordering::AcqRel, Ordering::Acquire).is_err();
         let timeout = match pipes.deadline.get().and_then(|at| clock.instant(at)) {
             // The pipes are looked at all the same: one who is woken again and again still has to read.
-            _ if is_woken => Some(Timespec::default()),
-            Some(until) => Timespec::try_from(until.saturating_duration_since(Instant::now())).ok(),
-            None => None,
+            _ if is_woken => Duration::ZERO,
+            Some(until) => until.saturating_duration_since(Instant::now()).min(LONGEST),
+            None => LONGEST,
         };
         let stdin = pipes.stdin.borrow();
         let is_empty = pipes.is_empty.get();
@@ -141,11 +143,13 @@ impl Bed {
             if is_empty { PollFd::new(&pipes.stdout, PollFlags::IN) } else { ear_again() },
             full.map_or_else(ear_again, |stdin| PollFd::new(stdin, PollFlags::OUT)),
         ];
-        let outcome = poll(&mut waited, timeout.as_ref());
+        let outcome = poll(&mut waited, Timespec::try_from(timeout).ok().as_ref());
         bell.state.swap(AWAKE, Ordering::AcqRel);
         let [is_rung, is_readable, has_room] = match outcome {
+            // Time is up, and whoever calls it over first tries what may have come since.
+            Ok(0) => [false, true, true],
             Ok(_) => waited.map(|one| !one.revents().is_empty()),
-            Err(Errno::INTR) => [false; 3],
+            Err(Errno::INTR) => [true; 3],
             // The system cannot wait just now. What it would have been waited for is tried instead.
             Err(_) => {
                 thread::sleep(PAUSE);

@@ -15,7 +15,7 @@ use std::{
     pin::pin,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
         mpsc::{self, RecvTimeoutError},
     },
     task::{Context, Poll, Wake, Waker},
@@ -23,7 +23,7 @@ use std::{
     time::Duration,
 };
 use turnwire_core::{
-    client::connect,
+    client::{Clock, connect, connect_with_clock},
     connection::{Config, Connection, Event, Scope, TurnOptions},
     driver::Transport,
     launch::ExitReport,
@@ -526,24 +526,25 @@ fn resident() -> usize {
 
 /// A transport on which nothing ever happens after the handshake.
 struct Still {
-    input: VecDeque<u8>,
+    input: Arc<Mutex<VecDeque<u8>>>,
     asked: Arc<Mutex<Vec<u8>>>,
 }
 
 impl Still {
     fn new() -> Self {
         let answer = b"{\"id\":1,\"result\":{\"userAgent\":\"lab/0.163.0 (Linux) lab\"}}\n";
-        Self { input: answer.iter().copied().collect(), asked: Arc::default() }
+        Self { input: Arc::new(Mutex::new(answer.iter().copied().collect())), asked: Arc::default() }
     }
 }
 
 impl Transport for Still {
     fn poll_read(&mut self, _: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        if self.input.is_empty() || self.asked.lock().expect("no poison").is_empty() {
+        let mut input = self.input.lock().expect("no poison");
+        if input.is_empty() || self.asked.lock().expect("no poison").is_empty() {
             return Poll::Pending;
         }
-        let count = buffer.len().min(self.input.len());
-        for (to, from) in buffer.iter_mut().zip(self.input.drain(..count)) {
+        let count = buffer.len().min(input.len());
+        for (to, from) in buffer.iter_mut().zip(input.drain(..count)) {
             *to = from;
         }
         Poll::Ready(Ok(count))
@@ -787,4 +788,41 @@ fn a_turn_whose_future_is_dropped_before_the_driver_moved_is_not_started() {
     assert!(driver.as_mut().poll(&mut cx).is_pending());
     let written = String::from_utf8(asked.lock().expect("no poison").clone()).expect("UTF-8");
     assert!(!written.contains("turn/start"), "it had not been handed over when it was given up");
+}
+
+/// A clock that is moved by hand.
+#[derive(Clone, Default)]
+struct Hand(Arc<AtomicU64>);
+
+impl Clock for Hand {
+    fn now(&self) -> Time {
+        Time::from_nanos(self.0.load(Ordering::SeqCst))
+    }
+
+    fn unix_seconds(&self) -> u64 {
+        0
+    }
+}
+
+/// An answer that lies in the pipe when its time is up is an answer, however late the driver is polled.
+#[test]
+fn what_came_in_time_is_heard_by_a_driver_that_comes_too_late() {
+    let (hand, transport) = (Hand::default(), Still::new());
+    let input = Arc::clone(&transport.input);
+    let (codex, driver) = connect_with_clock(Config::default(), transport, Arc::new(hand.clone()));
+    let mut driver = pin!(driver);
+    let cx = &mut Context::from_waker(Waker::noop());
+    assert!(driver.as_mut().poll(cx).is_pending());
+    let mut ask = pin!(codex.request_raw("ask", json!({})));
+    let mut other = pin!(codex.request_raw("other", json!({})));
+    assert!(ask.as_mut().poll(cx).is_pending() && other.as_mut().poll(cx).is_pending());
+    assert!(driver.as_mut().poll(cx).is_pending());
+    // More than is read at once, with the answer at its end.
+    let noise = format!("{{\"method\":\"x\",\"params\":{{\"text\":\"{}\"}}}}\n", "x".repeat(100_000)).repeat(5);
+    input.lock().expect("no poison").extend(format!("{noise}{{\"id\":2,\"result\":\"in time\"}}\n").into_bytes());
+    hand.0.store(3_600_000_000_000, Ordering::SeqCst);
+    assert!(driver.as_mut().poll(cx).is_pending());
+    let Poll::Ready(Ok(answer)) = ask.as_mut().poll(cx) else { panic!("it was given up") };
+    assert_eq!(answer.as_str(), "\"in time\"");
+    assert!(matches!(other.as_mut().poll(cx), Poll::Ready(Err(_))), "and nothing was said to the other");
 }

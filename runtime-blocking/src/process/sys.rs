@@ -87,10 +87,10 @@ impl Group {
         }
     }
 
-    /// Whether the leader has ended and waits to be collected.
+    /// Whether the leader has ended and waits to be collected, or is no longer ours to ask about.
     pub(super) fn has_ended(&self, _child: &mut Child) -> bool {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
-        matches!(waitid(WaitId::Pid(self.leader), options), Ok(Some(_)))
+        !matches!(waitid(WaitId::Pid(self.leader), options), Ok(None) | Err(Errno::INTR))
     }
 
     /// Tells all of the group to terminate. False if that could not be said.
