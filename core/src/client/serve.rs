@@ -24,8 +24,9 @@ use std::{
 
 impl Codex {
     /// Answers what the server asks with these handlers, from this call on, for as long as the future that it returns lives.
-    /// The future is to be polled, as a task of its own: it runs the handlers, side by side. It is done when the
-    /// connection is over.
+    /// The future is to be polled, as a task of its own (`spawn(codex.serve(handlers))`): it runs the handlers, side by side.
+    /// Handlers that nobody runs hold up the agent for [`Timeouts::take_ask`](crate::connection::Timeouts::take_ask), and are
+    /// then refused for. It is done when the connection is over, and no further server can come.
     ///
     /// Without this, everything is refused, in the shape that each method expects, but the time of day, which is told. Of several
     /// that are served at once the latest is asked, for the kinds that it has a handler for.
@@ -65,6 +66,10 @@ impl Served {
         let wants = self.wants.clone();
         let listener = hub.read(|connection| connection.listen(wants));
         self.places().push((Arc::clone(hub), listener));
+        // Who stopped meanwhile may not have found it there.
+        if self.is_stopped.load(Ordering::Acquire) {
+            self.leave_all();
+        }
     }
 
     pub(crate) fn wake(&self) {
@@ -80,11 +85,15 @@ impl Served {
 
     fn stop(&self) {
         self.is_stopped.store(true, Ordering::Release);
+        self.leave_all();
+        self.wake();
+    }
+
+    fn leave_all(&self) {
         let places = std::mem::take(&mut *self.places());
         for (hub, listener) in places {
             leave(&hub, listener);
         }
-        self.wake();
     }
 
     /// Whether no server will ask any more.

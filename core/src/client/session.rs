@@ -128,9 +128,15 @@ impl Supervisor {
         served
     }
 
-    /// Whether there may be another server after those that were.
+    /// Whether there may be another server after those that were. One too many restarts ago is no end: there may be one more
+    /// later.
     pub(crate) fn may_renew(&self) -> bool {
-        self.restarts() && !self.lock().is_closed
+        if !self.restarts() {
+            return false;
+        }
+        let current = self.lock();
+        let ending = current.hub.read(|connection| connection.ending());
+        !current.is_closed && ending.as_ref().is_none_or(is_a_death)
     }
 
     /// The seconds of the day's clock.

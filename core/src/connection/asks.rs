@@ -2,7 +2,8 @@
 //!
 //! A request that somebody wants to answer is entered in a table and offered: to the stream of its turn, if the reader of
 //! that stream takes requests; else to the latest [listener](Connection::listen) for its kind. All others are refused at
-//! once. While one is open everything else flows. It ends once: answered, refused, or closed because the server says that it is
+//! once, and so is what a listener does not take in its time: code that is never run answers nothing. While one is open everything
+//! else flows. It ends once: answered, refused, or closed because the server says that it is
 //! resolved, because its turn or its thread ended, because its time is up (then the refusal is written), or with the
 //! connection. An answer after that writes nothing and says why.
 //!
@@ -80,7 +81,10 @@ struct Entry {
     asked: Asked,
     part: Option<Box<str>>,
     stage: Stage,
+    /// When its timer is due: `until`, or before that when a listener has to take it.
     due: Time,
+    /// Until when it may be open.
+    until: Time,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -142,6 +146,9 @@ impl Connection {
         while let Some(ask) = listener.queue.pop_front() {
             if let Some(entry) = self.asks.entries.get_mut(&ask) {
                 entry.stage = Stage::Held;
+                self.asks.timers.remove(&(entry.due, ask));
+                entry.due = entry.until;
+                self.asks.timers.insert((entry.due, ask));
                 return NextAsk::Asked(entry.asked.clone());
             }
         }
@@ -268,7 +275,7 @@ impl Connection {
         }
         let key = ServerRequestKey(self.next_server_request);
         self.next_server_request += 1;
-        let due = now + self.time_for(kind, &stage);
+        let until = now + self.time_for(kind, &stage);
         let parent = thread.as_ref().and_then(|thread| self.parent_of(thread.as_str())).cloned();
         let changes = match (kind, &thread, &item) {
             (AskKind::FileChange, Some(thread), Some(item)) => {
@@ -290,8 +297,8 @@ impl Connection {
         self.tap(now, || Step::Asked);
         self.asks.bytes = bytes;
         self.asks.by_id.insert(id, key);
-        self.asks.timers.insert((due, key));
-        self.asks.entries.insert(key, Entry { asked, part, stage, due });
+        self.asks.timers.insert((until, key));
+        self.asks.entries.insert(key, Entry { asked, part, stage, due: until, until });
         let shown = self.show(thread.as_ref(), turn.as_ref(), event.clone());
         if let (Some(reader), false) = (offered, shown) {
             // A sub-agent's: its own thread is nobody's here.
@@ -300,7 +307,7 @@ impl Connection {
             }
         }
         if let Some(listener) = queued {
-            self.offer(key, listener);
+            self.offer(now, key, listener);
         }
     }
 
@@ -360,7 +367,8 @@ impl Connection {
                 break;
             }
             self.asks.timers.remove(&(due, key));
-            self.refuse_ask(key, RefusedWhy::Deadline);
+            let is_before = self.asks.entries.get(&key).is_some_and(|entry| entry.due < entry.until);
+            self.refuse_ask(key, if is_before { RefusedWhy::NotTaken } else { RefusedWhy::Deadline });
         }
     }
 
@@ -415,19 +423,14 @@ impl Connection {
     }
 
     /// No turn of this thread waits for its name any more: what waited with it goes to the next who may answer.
-    pub(super) fn unpark_asks(&mut self, thread: &ThreadId) {
+    pub(super) fn unpark_asks(&mut self, now: Time, thread: &ThreadId) {
         let is_parked =
             |entry: &Entry| matches!(entry.stage, Stage::Parked) && entry.asked.request.thread.as_ref() == Some(thread);
         let parked = self.asks.entries.iter().filter(|(_, entry)| is_parked(entry));
         let parked: Vec<(ServerRequestKey, AskKind)> = parked.map(|(key, entry)| (*key, entry.asked.kind)).collect();
         for (key, kind) in parked {
             match self.asks.listener_for(kind) {
-                Some(listener) => {
-                    if let Some(entry) = self.asks.entries.get_mut(&key) {
-                        entry.stage = Stage::Queued(listener);
-                    }
-                    self.offer(key, listener);
-                }
+                Some(listener) => self.offer(now, key, listener),
                 None => self.refuse_ask(key, RefusedWhy::NobodyAsked),
             }
         }
@@ -522,7 +525,12 @@ impl Connection {
         })
     }
 
-    fn offer(&mut self, key: ServerRequestKey, to: ListenerKey) {
+    fn offer(&mut self, now: Time, key: ServerRequestKey, to: ListenerKey) {
+        let Some(entry) = self.asks.entries.get_mut(&key) else { return };
+        entry.stage = Stage::Queued(to);
+        self.asks.timers.remove(&(entry.due, key));
+        entry.due = entry.until.min(now + self.config.timeouts.take_ask);
+        self.asks.timers.insert((entry.due, key));
         if let Some(listener) = self.asks.listeners.get_mut(&to) {
             listener.queue.push_back(key);
             self.events.push_back(Event::Asked(to));

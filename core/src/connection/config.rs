@@ -230,6 +230,9 @@ impl Default for Limits {
 pub struct Timeouts {
     /// From a request of the server to its answer, where it is a person's or a tool's to give. Past that, it is refused.
     pub ask: Duration,
+    /// From a request of the server that handlers answer to their taking it up, which they do at once if they are run. Past that,
+    /// it is refused: handlers that nobody runs must not hold up the agent.
+    pub take_ask: Duration,
     /// From the server's request for an attestation to the answer. Servers go on without it after a tenth of a second.
     pub attestation: Duration,
     /// From the server's request for new tokens, or for the time, to the answer. Servers wait ten seconds.
@@ -260,6 +263,7 @@ impl Default for Timeouts {
     fn default() -> Self {
         Self {
             ask: Duration::from_secs(24 * 3600),
+            take_ask: Duration::from_secs(30),
             attestation: Duration::from_secs(1),
             token_refresh: Duration::from_secs(9),
             initialize: Duration::from_secs(30),

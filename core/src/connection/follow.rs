@@ -336,7 +336,7 @@ impl Connection {
         let thread = turn.thread.clone();
         let ended = turn.end_unstarted(CallError::new(ThreadCompactStart::METHOD, fault));
         turn.is_over_for_server = true;
-        self.drop_parked(&thread);
+        self.drop_parked(now, &thread);
         self.handle_turn_over(key, ended);
     }
 

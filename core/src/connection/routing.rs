@@ -388,15 +388,15 @@ impl Connection {
             }
         }
         gap.into_iter().for_each(|gap| self.push_to_turn(key, gap));
-        self.unpark_asks(&thread);
+        self.unpark_asks(now, &thread);
     }
 
     /// Forgets what was parked for a turn that will not be named.
-    pub(super) fn drop_parked(&mut self, thread: &ThreadId) {
+    pub(super) fn drop_parked(&mut self, now: Time, thread: &ThreadId) {
         if let Some(entry) = self.threads.get_mut(thread) {
             drop(entry.unpark());
         }
-        self.unpark_asks(thread);
+        self.unpark_asks(now, thread);
     }
 
     /// Shows an event to whoever listens to its turn and its thread, or to the connection if it has nothing to do with

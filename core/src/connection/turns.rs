@@ -284,7 +284,7 @@ impl Connection {
                 turn.is_over_for_server = true;
                 self.leave_review(key);
                 if !detached {
-                    self.drop_parked(&thread);
+                    self.drop_parked(now, &thread);
                 }
                 self.handle_turn_over(key, ended);
             }

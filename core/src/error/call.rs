@@ -111,7 +111,7 @@ pub enum Fault {
     /// The thread was stopped, or the turn was taken back, before the request was sent.
     Withdrawn,
     /// The handle that was called belongs to a server that is gone, and a later one has taken its place. Nothing was sent.
-    /// `Codex::thread` gives a handle to the same thread on the server of now.
+    /// `Codex::thread_resume` has the server of now load the same thread, and gives a handle to it.
     Stale {
         /// The generation of the handle.
         handle: u64,

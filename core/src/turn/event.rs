@@ -285,6 +285,8 @@ pub enum RefusedWhy {
     HandlerFailed,
     /// Nobody here answers requests of its kind.
     NobodyAsked,
+    /// The handlers that were to answer did not take it up: nobody runs them. See `Timeouts::take_ask`.
+    NotTaken,
     /// Too many are open; see `Limits::max_asks`.
     TooMany,
     /// Whoever was asked left without an answer.
@@ -297,6 +299,7 @@ impl fmt::Display for RefusedWhy {
             Self::Deadline => "nobody answered in time",
             Self::HandlerFailed => "its handler failed",
             Self::NobodyAsked => "nobody here answers such requests",
+            Self::NotTaken => "nobody runs the handlers that were to answer",
             Self::TooMany => "too many are open",
             Self::Unhandled => "whoever was asked left without an answer",
         })

@@ -98,3 +98,46 @@ fn pr_04_dropping_everything_outside_of_a_runtime_ends_the_process() {
         server.assert_gone();
     });
 }
+
+#[test]
+fn handlers_that_nobody_runs_hold_up_the_agent_for_a_moment_only() {
+    support::bounded("handlers_that_nobody_runs", || {
+        let script = Script::new().turn(TurnPlan::new().command("make", "", 0).with_approval().text("Refused."));
+        let (reader, writer) = crate::pipe::scripted(script);
+        let mut config = turnwire_smol::Config::default();
+        config.timeouts.take_ask = Duration::from_millis(100);
+        smol::block_on(async {
+            let codex = turnwire_smol::connect_with(reader, writer, config).await.expect("connects");
+            // Made, and not spawned.
+            let serving = codex.serve(turnwire_smol::Approvals::accept_for(|_| true));
+            let thread = codex.thread_start(Default::default()).await.expect("a thread");
+            let turn = thread.turn("Go.").await.expect("a turn");
+            let mut refused = None;
+            while let Some(event) = turn.next().await {
+                if let turnwire_smol::Event::Refused(request) = event {
+                    refused = Some(request.why);
+                }
+            }
+            assert_eq!(refused, Some(turnwire_smol::RefusedWhy::NotTaken));
+            assert!(turn.result().await.is_ok());
+            drop(serving);
+            codex.close().await;
+        });
+    });
+}
+
+#[test]
+fn handlers_are_done_when_no_further_server_can_come() {
+    support::bounded("handlers_are_done", || {
+        let server = scripted(&Script::new());
+        let mut config = turnwire_tokio::Config::default();
+        config.restart = Some(turnwire_tokio::RestartPolicy::new());
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+        let codex = runtime.block_on(turnwire_tokio::spawn_with(&server.command(), config)).expect("connects");
+        let serving = codex.serve(turnwire_tokio::Approvals::accept_for(|_| false));
+        // What ran its driver is gone, and so is whatever could run another.
+        runtime.shutdown_timeout(Duration::from_secs(5));
+        smol::block_on(serving);
+        assert!(smol::block_on(codex.models()).expect_err("closed").is_closed());
+    });
+}

@@ -212,6 +212,49 @@ fn sr_03_while_a_request_waits_for_a_minute_all_else_goes_on_and_the_late_answer
     assert_eq!(lab.sent_one(), json!({"id": 1, "result": {"decision": "accept"}}));
 }
 
+/// Why requests were refused, as a reader hears it.
+fn why_refused(lab: &mut Lab, reader: SubscriptionKey) -> Vec<RefusedWhy> {
+    let mut seen = Vec::new();
+    while let Next::Event(event) = lab.connection.next_event(reader) {
+        if let RawEvent::Refused(refused) = event {
+            seen.push(refused.why);
+        }
+    }
+    seen
+}
+
+#[test]
+fn what_nobody_takes_up_is_refused_soon_and_what_was_taken_up_has_its_time() {
+    let mut lab = Lab::ready();
+    let (_, reader) = lab.turn("T", "U");
+    let listener = lab.connection.listen(everything());
+    ask(&mut lab, json!(1), COMMAND);
+    let slow = take(&mut lab, listener);
+    ask(&mut lab, json!(2), FILES);
+    lab.pass(Duration::from_secs(29));
+    assert!(lab.sent().is_empty());
+    lab.pass(Duration::from_secs(1));
+    assert_eq!(lab.sent(), [refused(FILES, &json!(2))], "nobody runs the handlers");
+    assert!(matches!(lab.connection.next_ask(listener), NextAsk::Pending), "it is not there any more");
+    assert_eq!(why_refused(&mut lab, reader), [RefusedWhy::NotTaken]);
+    lab.pass(Duration::from_secs(24 * 3600 - 31));
+    assert!(lab.connection.is_ask_open(slow.key));
+    lab.pass(Duration::from_secs(1));
+    assert!(matches!(lab.connection.ask_end(slow.key), Some(AskEnd::Refused(RefusedWhy::Deadline))));
+    assert_eq!(lab.sent(), [refused(COMMAND, &json!(1))]);
+    // A time of its own that is shorter is the one that counts.
+    let mut wants = everything();
+    wants.deadlines.insert(AskKind::Command, Duration::from_secs(5));
+    let hasty = lab.connection.listen(wants);
+    ask(&mut lab, json!(3), COMMAND);
+    lab.pass(Duration::from_secs(5));
+    assert_eq!(lab.sent(), [refused(COMMAND, &json!(3))]);
+    assert_eq!(why_refused(&mut lab, reader), [RefusedWhy::Deadline, RefusedWhy::Deadline]);
+    lab.connection.unlisten(hasty);
+    lab.connection.release_ask(slow.key);
+    assert_eq!(lab.connection.counters().asks, 0);
+}
+
 #[test]
 fn sr_13_a_replay_under_the_same_id_is_the_same_request() {
     let mut lab = Lab::ready();
