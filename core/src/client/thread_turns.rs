@@ -376,6 +376,15 @@ impl Turns {
     }
 }
 
+#[cfg(feature = "stream")]
+impl futures_core::Stream for Turns {
+    type Item = Turn;
+
+    fn poll_next(mut self: std::pin::Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Turn>> {
+        Turns::poll_next(&mut self, cx)
+    }
+}
+
 impl Drop for Turns {
     fn drop(&mut self) {
         for event in self.mailbox.take_unread() {

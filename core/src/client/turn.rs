@@ -50,6 +50,15 @@ impl Drop for Turn {
     }
 }
 
+/// Handles are equal if they are of the same turn.
+impl PartialEq for Turn {
+    fn eq(&self, other: &Self) -> bool {
+        self.inner.key == other.inner.key && Arc::ptr_eq(&self.inner.session.hub, &other.inner.session.hub)
+    }
+}
+
+impl Eq for Turn {}
+
 struct Inner {
     session: Arc<Session>,
     key: TurnKey,
@@ -305,6 +314,15 @@ impl Inner {
         trace.ended(session.hub.read(|connection| connection.turn_state(*key)).unwrap_or(State::Lost));
         *result = Some(decoded.clone());
         Poll::Ready(decoded)
+    }
+}
+
+#[cfg(feature = "stream")]
+impl futures_core::Stream for Turn {
+    type Item = Event;
+
+    fn poll_next(self: std::pin::Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        Turn::poll_next(&self, cx)
     }
 }
 

@@ -119,6 +119,21 @@ impl TurnSet {
         self.again.push_back(index);
     }
 
+    /// Takes a turn out, and gives it back; `None` if it is not there. What it has still to read is read with its handles.
+    pub fn remove(&mut self, turn: &Turn) -> Option<Turn> {
+        let is_meant = |member: &Option<Member>| member.as_ref().is_some_and(|member| member.turn == *turn);
+        let index = self.members.iter().position(is_meant)?;
+        let member = self.members.get_mut(index)?.take()?;
+        self.free.push(index);
+        if let Some(at) = self.round.iter().position(|due| *due == index) {
+            self.round.remove(at);
+            self.filled -= usize::from(at < self.filled);
+        }
+        self.again.retain(|due| *due != index);
+        // With the handle of the set goes what the set has woken.
+        Some(member.turn.clone())
+    }
+
     /// How many turns there are that have not had their last event.
     #[must_use]
     pub fn len(&self) -> usize {

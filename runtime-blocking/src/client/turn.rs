@@ -10,7 +10,7 @@ use turnwire_core::{
 };
 
 /// A turn that the server has taken. See [`turnwire_core::client::Turn`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Turn {
     pub(crate) inner: client::Turn,
 }

@@ -24,6 +24,11 @@ impl TurnSet {
         self.inner.push(turn.inner);
     }
 
+    /// Takes a turn out, and gives it back; `None` if it is not there. What it has still to read is read with its handles.
+    pub fn remove(&mut self, turn: &Turn) -> Option<Turn> {
+        self.inner.remove(&turn.inner).map(Turn::new)
+    }
+
     /// How many turns there are that have not had their last event.
     #[must_use]
     pub fn len(&self) -> usize {

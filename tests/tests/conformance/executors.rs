@@ -141,3 +141,24 @@ fn handlers_are_done_when_no_further_server_can_come() {
         assert!(smol::block_on(codex.models()).expect_err("closed").is_closed());
     });
 }
+
+#[test]
+fn a_turn_is_a_stream_for_who_has_the_feature() {
+    use smol::stream::StreamExt;
+    support::bounded("a_turn_is_a_stream", || {
+        let (reader, writer) =
+            crate::pipe::scripted(Script::new().turn(TurnPlan::new().text("Piece by piece.").deltas(3)));
+        smol::block_on(async {
+            let codex = turnwire_smol::connect(reader, writer).await.expect("connects");
+            let thread = codex.thread_start(Default::default()).await.expect("a thread");
+            let turn = thread.turn("Go.").await.expect("a turn");
+            let pieces = turn.clone().filter_map(|event| match event {
+                turnwire_smol::Event::Delta(delta) => Some(delta.text),
+                _ => None,
+            });
+            assert_eq!(pieces.collect::<Vec<String>>().await.concat(), "Piece by piece.");
+            assert!(turn.result().await.is_ok());
+            codex.close().await;
+        });
+    });
+}

@@ -55,4 +55,11 @@ fn ad_03_futures_and_streams_are_send() {
     streams::<tokio_rt::Events>();
     streams::<smol_rt::Events>();
     streams::<blocking::Events>();
+    fn polled<T: smol::stream::Stream + Send + Unpin + 'static>() {}
+    polled::<tokio_rt::Events>();
+    polled::<tokio_rt::Tree>();
+    polled::<tokio_rt::Turn>();
+    polled::<tokio_rt::TurnSet>();
+    polled::<tokio_rt::Turns>();
+    polled::<smol_rt::Turn>();
 }
