@@ -53,7 +53,8 @@ use turnwire_core::client::{SystemClock, connect_lazily, connect_with_clock};
 /// Starts a server and connects to it.
 ///
 /// # Errors
-/// When the program is not found or cannot be started, or when the handshake fails. No process is left then.
+/// When the program is not found or cannot be started, or when the handshake fails. No process is left then; one whose start
+/// itself hangs in the system is ended as soon as it is there, in the background.
 pub fn spawn(command: &Command) -> Result<Codex, ConnectError> {
     spawn_with(command, Config::default())
 }
@@ -94,7 +95,9 @@ fn session(command: &Command, config: Config, started: Started) -> Codex {
 
 /// Connects over a reader and a writer: a socket, a pipe, an in-memory duplex.
 ///
-/// The thread that reads ends when the reader does: a reader that never ends keeps its thread, though nothing else.
+/// A thread reads and another writes, and what blocks in either cannot be told to stop from outside. When the session is over the
+/// writer is dropped as soon as it does not block, the reader with the end of what it reads. So of a socket whose two halves are clones
+/// the peer sees no end before it ends itself: keep a third clone, and shut that down after [`Codex::close`].
 ///
 /// # Errors
 /// When the handshake fails.
