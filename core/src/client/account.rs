@@ -85,9 +85,9 @@ impl fmt::Display for LoginError {
 impl std::error::Error for LoginError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Call(error) => std::error::Error::source(error),
+            Self::Call(error) => Some(error),
             Self::Disconnected(cause) => Some(cause),
-            _ => None,
+            Self::Cancelled | Self::Failed(_) | Self::TimedOut => None,
         }
     }
 }
@@ -197,8 +197,8 @@ impl fmt::Display for AccountError {
 impl std::error::Error for AccountError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Call(error) => std::error::Error::source(error),
-            Self::NeedsLogin(_) => None,
+            Self::Call(error) => Some(error),
+            Self::NeedsLogin(error) => Some(error),
         }
     }
 }

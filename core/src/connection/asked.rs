@@ -175,4 +175,11 @@ impl fmt::Display for AnswerError {
     }
 }
 
-impl core::error::Error for AnswerError {}
+impl core::error::Error for AnswerError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Closed(AskEnd::Disconnected(cause)) => Some(cause),
+            Self::AlreadyAnswered | Self::Closed(_) | Self::Encode(_) => None,
+        }
+    }
+}

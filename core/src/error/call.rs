@@ -288,7 +288,18 @@ impl core::error::Error for CallError {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match &self.fault {
             Fault::Disconnected { cause, .. } | Fault::Stale { cause, .. } => Some(cause),
-            _ => None,
+            Fault::OtherTurn { error, .. } | Fault::Rpc(error) => Some(error),
+            Fault::Decode { .. }
+            | Fault::Encode(_)
+            | Fault::NeedsExperimental { .. }
+            | Fault::NeedsNewer { .. }
+            | Fault::QueueFull { .. }
+            | Fault::Relaxes(_)
+            | Fault::SandboxLooser { .. }
+            | Fault::TooLarge { .. }
+            | Fault::Withdrawn
+            | Fault::TurnEnded
+            | Fault::TimedOut { .. } => None,
         }
     }
 }

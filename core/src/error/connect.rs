@@ -65,7 +65,24 @@ impl fmt::Display for Disconnect {
     }
 }
 
-impl core::error::Error for Disconnect {}
+impl core::error::Error for Disconnect {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match &self.0.reason {
+            DisconnectReason::InitializeRefused(error) => Some(error),
+            #[cfg(feature = "std")]
+            DisconnectReason::Launch(error) => Some(error),
+            DisconnectReason::ClosedByCaller
+            | DisconnectReason::DriverDropped
+            | DisconnectReason::Eof
+            | DisconnectReason::Exited
+            | DisconnectReason::InitializeTimedOut { .. }
+            | DisconnectReason::Io(_)
+            | DisconnectReason::LaunchTimedOut { .. }
+            | DisconnectReason::Protocol(_)
+            | DisconnectReason::Wire(_) => None,
+        }
+    }
+}
 
 /// What ended a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -246,7 +263,16 @@ impl fmt::Display for ConnectError {
     }
 }
 
-impl core::error::Error for ConnectError {}
+impl core::error::Error for ConnectError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Initialize(cause) => Some(cause),
+            #[cfg(feature = "std")]
+            Self::Launch(error) => Some(error),
+            Self::TimedOut { .. } | Self::Wire(_) => None,
+        }
+    }
+}
 
 #[cfg(feature = "std")]
 impl From<LaunchError> for ConnectError {

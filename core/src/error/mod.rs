@@ -4,10 +4,34 @@
 //! not end well. [`SteerError`]: an input did not reach a turn. [`UsageError`]: the caller's code is wrong, and reading
 //! it shows so. [`Error`] is their union, for `?`. Nobody has to match text: variants say what happened, and
 //! `is_retryable`, `is_timeout` and `is_closed` answer what most callers ask.
+//!
+//! One rule holds for what they say of their causes. `Display` is complete: what happened, where, and what to do next, in one
+//! line, so print it with `{}`. `source` gives the error that is inside, if there is one, so that whoever walks the chain can
+//! ask for a [`CallError`], a [`Disconnect`] or an [`RpcError`] by its type. A report that prints the whole chain, as `{:#}`
+//! of `anyhow` does, says the cause twice.
+//!
+//! ```
+//! # use std::error::Error as _;
+//! use turnwire_core::error::{Error, RpcError};
+//!
+//! /// The code that the server refused with, wherever in the chain it is.
+//! fn refusal(error: &Error) -> Option<i64> {
+//!     let mut cause = error.source();
+//!     while let Some(error) = cause {
+//!         if let Some(rpc) = error.downcast_ref::<RpcError>() {
+//!             return Some(rpc.code);
+//!         }
+//!         cause = error.source();
+//!     }
+//!     None
+//! }
+//! ```
 
 mod call;
 mod connect;
 mod rpc;
+#[cfg(test)]
+mod tests;
 mod thread;
 mod turn;
 
@@ -139,42 +163,36 @@ impl Error {
             Self::Usage(_) => false,
         }
     }
+
+    /// The error that it is made of.
+    fn inner(&self) -> &(dyn core::error::Error + 'static) {
+        match self {
+            #[cfg(feature = "client")]
+            Self::Account(error) => error,
+            Self::Answer(error) => error,
+            Self::Call(error) => error,
+            Self::Connect(error) => error,
+            #[cfg(feature = "client")]
+            Self::Login(error) => error,
+            Self::Steer(error) => error,
+            Self::Thread(error) => error,
+            #[cfg(feature = "client")]
+            Self::Tool(error) => error,
+            Self::Turn(error) => error,
+            Self::Usage(error) => error,
+        }
+    }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            #[cfg(feature = "client")]
-            Self::Account(error) => error.fmt(f),
-            Self::Answer(error) => error.fmt(f),
-            #[cfg(feature = "client")]
-            Self::Login(error) => error.fmt(f),
-            #[cfg(feature = "client")]
-            Self::Tool(error) => error.fmt(f),
-            Self::Call(error) => error.fmt(f),
-            Self::Connect(error) => error.fmt(f),
-            Self::Steer(error) => error.fmt(f),
-            Self::Thread(error) => error.fmt(f),
-            Self::Turn(error) => error.fmt(f),
-            Self::Usage(error) => error.fmt(f),
-        }
+        fmt::Display::fmt(self.inner(), f)
     }
 }
 
 impl core::error::Error for Error {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
-        match self {
-            #[cfg(feature = "client")]
-            Self::Account(_) | Self::Tool(_) => None,
-            Self::Answer(_) => None,
-            #[cfg(feature = "client")]
-            Self::Login(error) => core::error::Error::source(error),
-            Self::Call(error) => error.source(),
-            Self::Thread(error) => error.source(),
-            Self::Steer(SteerError::Call(error)) | Self::Turn(TurnError::Start(error)) => error.source(),
-            Self::Connect(ConnectError::Initialize(cause)) | Self::Turn(TurnError::Lost { cause, .. }) => Some(cause),
-            Self::Connect(_) | Self::Steer(_) | Self::Turn(_) | Self::Usage(_) => None,
-        }
+        Some(self.inner())
     }
 }
 

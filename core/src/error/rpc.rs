@@ -87,6 +87,8 @@ impl fmt::Display for RpcError {
     }
 }
 
+impl core::error::Error for RpcError {}
+
 /// Whether the data of an error says that the server is overloaded: as a word of its own, or as the value of some member
 /// at any depth.
 fn says_overloaded(data: &Json) -> bool {

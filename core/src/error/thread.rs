@@ -236,10 +236,7 @@ impl fmt::Display for ThreadError {
 
 impl core::error::Error for ThreadError {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
-        match self {
-            Self::Call(error) => error.source(),
-            other => other.call().map(|error| error as _),
-        }
+        self.call().map(|error| error as _)
     }
 }
 

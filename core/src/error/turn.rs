@@ -182,7 +182,22 @@ impl fmt::Display for TurnError {
     }
 }
 
-impl core::error::Error for TurnError {}
+impl core::error::Error for TurnError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Input(error) => Some(error),
+            Self::Lost { cause, .. } => Some(cause),
+            Self::Start(error) => Some(error),
+            Self::Busy(_)
+            | Self::Failed(_)
+            | Self::Relaxes(_)
+            | Self::TimedOut { .. }
+            | Self::IdleTimedOut { .. }
+            | Self::QueueFull { .. }
+            | Self::UnknownStatus { .. } => None,
+        }
+    }
+}
 
 /// An input did not reach a running turn.
 #[derive(Clone, Debug)]
@@ -242,4 +257,12 @@ impl fmt::Display for SteerError {
     }
 }
 
-impl core::error::Error for SteerError {}
+impl core::error::Error for SteerError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Call(error) => Some(error),
+            Self::Input(error) => Some(error),
+            Self::Ended | Self::Mismatch { .. } | Self::NotSteerable { .. } => None,
+        }
+    }
+}
