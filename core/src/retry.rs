@@ -12,7 +12,7 @@
 //! assert_eq!(waits, [250, 500, 1000].map(Duration::from_millis)); // between four attempts
 //! ```
 
-use crate::error::{CallError, ConnectError, Error, SteerError, ThreadError, TurnError};
+use crate::error::{CallError, ConnectError, Error, RpcErrorKind, SteerError, ThreadError, TurnError};
 use core::{fmt, time::Duration};
 
 /// How often, how soon and how long something is tried again.
@@ -289,6 +289,7 @@ impl Retry for Error {
         match self {
             Self::Call(error) => error.overload(),
             Self::Connect(error) => error.overload(),
+            Self::Retry(error) => error.last.overload(),
             Self::Steer(error) => error.overload(),
             Self::Thread(error) => error.overload(),
             Self::Turn(error) => error.overload(),
@@ -302,11 +303,23 @@ impl Retry for Error {
             Self::Steer(error) => Retry::may_have_effect(error),
             Self::Thread(error) => error.may_have_effect(),
             Self::Turn(error) => Retry::may_have_effect(error),
+            Self::Retry(error) => error.may_have_effect(),
+            // The server may have begun before it failed.
+            Self::Rpc(error) => error.kind() == RpcErrorKind::Internal,
             #[cfg(feature = "client")]
-            Self::Account(_) | Self::Login(_) => true,
+            Self::Account(_) | Self::Login(_) | Self::Mismatch(_) => true,
             #[cfg(feature = "client")]
-            Self::Tool(_) => false,
-            Self::Answer(_) | Self::Connect(_) | Self::Usage(_) => false,
+            Self::Page(_) | Self::Tool(_) | Self::ToolFailure(_) => false,
+            // They do not say what was under way.
+            Self::Disconnected(_) | Self::Other(_) => true,
+            Self::Answer(_)
+            | Self::ConfigValue(_)
+            | Self::Connect(_)
+            | Self::Decode(_)
+            | Self::Format(_)
+            | Self::Input(_)
+            | Self::Schema(_)
+            | Self::Usage(_) => false,
         }
     }
 }

@@ -24,7 +24,10 @@ use std::{
     fmt, fs, io,
     path::{Path, PathBuf},
     process::{self, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -130,6 +133,12 @@ impl std::error::Error for InstallError {
             Self::Folder { error, .. } => Some(error),
             _ => None,
         }
+    }
+}
+
+impl From<InstallError> for crate::Error {
+    fn from(error: InstallError) -> Self {
+        Self::Other(Arc::new(error))
     }
 }
 

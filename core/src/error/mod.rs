@@ -42,8 +42,19 @@ pub use thread::{ThreadError, ThreadFault};
 pub use turn::{Relaxation, SteerError, TurnError};
 
 #[cfg(feature = "client")]
-use crate::client::{AccountError, LoginError, ToolError};
-use crate::connection::AnswerError;
+use crate::client::{AccountError, LoginError, Mismatch, PageError, ToolError, ToolFailure, TypedError};
+#[cfg(feature = "std")]
+use crate::launch::LaunchError;
+use crate::{
+    connection::AnswerError,
+    launch::ConfigValueError,
+    protocol::DecodeError,
+    record::FormatError,
+    retry::{GaveUp, RetryError},
+    schema::SchemaError,
+    turn::InputError,
+};
+use alloc::{boxed::Box, sync::Arc};
 use core::fmt;
 
 /// An impossible state, met: a bug of turnwire, reported as data instead of a panic.
@@ -74,7 +85,7 @@ impl fmt::Display for UsageError {
 
 impl core::error::Error for UsageError {}
 
-/// Any error of turnwire.
+/// Any error of turnwire: every other error of this crate becomes one with `?`.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Error {
@@ -85,11 +96,35 @@ pub enum Error {
     Answer(AnswerError),
     /// See [`CallError`].
     Call(CallError),
+    /// See [`ConfigValueError`].
+    ConfigValue(ConfigValueError),
     /// See [`ConnectError`].
     Connect(ConnectError),
+    /// See [`DecodeError`].
+    Decode(DecodeError),
+    /// See [`Disconnect`].
+    Disconnected(Disconnect),
+    /// See [`FormatError`].
+    Format(FormatError),
+    /// See [`InputError`].
+    Input(InputError),
     /// See [`LoginError`].
     #[cfg(feature = "client")]
     Login(LoginError),
+    /// See [`Mismatch`].
+    #[cfg(feature = "client")]
+    Mismatch(Mismatch),
+    /// An error of a crate around this one, such as `turnwire_blocking::pinned::InstallError`.
+    Other(Arc<dyn core::error::Error + Send + Sync>),
+    /// See [`PageError`].
+    #[cfg(feature = "client")]
+    Page(PageError),
+    /// See [`RetryError`].
+    Retry(Box<RetryError<Self>>),
+    /// See [`RpcError`].
+    Rpc(RpcError),
+    /// See [`SchemaError`].
+    Schema(SchemaError),
     /// See [`SteerError`].
     Steer(SteerError),
     /// See [`ThreadError`].
@@ -97,6 +132,9 @@ pub enum Error {
     /// See [`ToolError`].
     #[cfg(feature = "client")]
     Tool(ToolError),
+    /// See [`ToolFailure`].
+    #[cfg(feature = "client")]
+    ToolFailure(ToolFailure),
     /// See [`TurnError`].
     Turn(TurnError),
     /// See [`UsageError`].
@@ -113,14 +151,25 @@ impl Error {
             #[cfg(feature = "client")]
             Self::Login(error) => error.is_retryable(),
             #[cfg(feature = "client")]
-            Self::Tool(_) => false,
-            Self::Answer(_) => false,
+            Self::Page(error) => error.call().is_some_and(CallError::is_retryable),
+            #[cfg(feature = "client")]
+            Self::Mismatch(_) | Self::Tool(_) | Self::ToolFailure(_) => false,
             Self::Call(error) => error.is_retryable(),
             Self::Connect(error) => error.is_retryable(),
+            Self::Retry(error) => error.last.is_retryable(),
+            Self::Rpc(error) => error.is_overload(),
             Self::Steer(error) => error.is_retryable(),
             Self::Thread(error) => error.is_retryable(),
             Self::Turn(error) => error.is_retryable(),
-            Self::Usage(_) => false,
+            Self::Answer(_)
+            | Self::ConfigValue(_)
+            | Self::Decode(_)
+            | Self::Disconnected(_)
+            | Self::Format(_)
+            | Self::Input(_)
+            | Self::Other(_)
+            | Self::Schema(_)
+            | Self::Usage(_) => false,
         }
     }
 
@@ -133,14 +182,25 @@ impl Error {
             #[cfg(feature = "client")]
             Self::Login(error) => error.is_timeout(),
             #[cfg(feature = "client")]
-            Self::Tool(_) => false,
+            Self::Page(error) => error.call().is_some_and(CallError::is_timeout),
+            #[cfg(feature = "client")]
+            Self::Mismatch(_) | Self::Tool(_) | Self::ToolFailure(_) => false,
             Self::Answer(error) => error.is_timeout(),
             Self::Call(error) => error.is_timeout(),
             Self::Connect(error) => error.is_timeout(),
+            Self::Retry(error) => error.last.is_timeout(),
             Self::Steer(error) => error.is_timeout(),
             Self::Thread(error) => error.is_timeout(),
             Self::Turn(error) => error.is_timeout(),
-            Self::Usage(_) => false,
+            Self::ConfigValue(_)
+            | Self::Decode(_)
+            | Self::Disconnected(_)
+            | Self::Format(_)
+            | Self::Input(_)
+            | Self::Other(_)
+            | Self::Rpc(_)
+            | Self::Schema(_)
+            | Self::Usage(_) => false,
         }
     }
 
@@ -153,14 +213,24 @@ impl Error {
             #[cfg(feature = "client")]
             Self::Login(error) => error.is_closed(),
             #[cfg(feature = "client")]
-            Self::Tool(_) => false,
+            Self::Page(error) => error.call().is_some_and(CallError::is_closed),
+            #[cfg(feature = "client")]
+            Self::Mismatch(_) | Self::Tool(_) | Self::ToolFailure(_) => false,
             Self::Answer(error) => error.is_closed(),
             Self::Call(error) => error.is_closed(),
-            Self::Connect(_) => true,
+            Self::Connect(_) | Self::Disconnected(_) => true,
+            Self::Retry(error) => error.gave_up == GaveUp::Closed || error.last.is_closed(),
             Self::Steer(error) => error.is_closed(),
             Self::Thread(error) => error.is_closed(),
             Self::Turn(error) => error.is_closed(),
-            Self::Usage(_) => false,
+            Self::ConfigValue(_)
+            | Self::Decode(_)
+            | Self::Format(_)
+            | Self::Input(_)
+            | Self::Other(_)
+            | Self::Rpc(_)
+            | Self::Schema(_)
+            | Self::Usage(_) => false,
         }
     }
 
@@ -171,13 +241,28 @@ impl Error {
             Self::Account(error) => error,
             Self::Answer(error) => error,
             Self::Call(error) => error,
+            Self::ConfigValue(error) => error,
             Self::Connect(error) => error,
+            Self::Decode(error) => error,
+            Self::Disconnected(error) => error,
+            Self::Format(error) => error,
+            Self::Input(error) => error,
             #[cfg(feature = "client")]
             Self::Login(error) => error,
+            #[cfg(feature = "client")]
+            Self::Mismatch(error) => error,
+            Self::Other(error) => &**error,
+            #[cfg(feature = "client")]
+            Self::Page(error) => error,
+            Self::Retry(error) => &**error,
+            Self::Rpc(error) => error,
+            Self::Schema(error) => error,
             Self::Steer(error) => error,
             Self::Thread(error) => error,
             #[cfg(feature = "client")]
             Self::Tool(error) => error,
+            #[cfg(feature = "client")]
+            Self::ToolFailure(error) => error,
             Self::Turn(error) => error,
             Self::Usage(error) => error,
         }
@@ -197,7 +282,7 @@ impl core::error::Error for Error {
 }
 
 macro_rules! into_error {
-    ($($from:ident => $variant:ident),*) => {$(
+    ($($from:ident => $variant:ident),* $(,)?) => {$(
         impl From<$from> for Error {
             fn from(error: $from) -> Self {
                 Self::$variant(error)
@@ -205,9 +290,57 @@ macro_rules! into_error {
         }
     )*};
 }
-into_error!(AnswerError => Answer, CallError => Call, ConnectError => Connect, SteerError => Steer, ThreadError => Thread, TurnError => Turn, UsageError => Usage);
+into_error! {
+    AnswerError => Answer,
+    CallError => Call,
+    ConfigValueError => ConfigValue,
+    ConnectError => Connect,
+    DecodeError => Decode,
+    Disconnect => Disconnected,
+    FormatError => Format,
+    InputError => Input,
+    RpcError => Rpc,
+    SchemaError => Schema,
+    SteerError => Steer,
+    ThreadError => Thread,
+    TurnError => Turn,
+    UsageError => Usage,
+}
 #[cfg(feature = "client")]
-into_error!(AccountError => Account, LoginError => Login, ToolError => Tool);
+into_error! {
+    AccountError => Account,
+    LoginError => Login,
+    Mismatch => Mismatch,
+    PageError => Page,
+    ToolError => Tool,
+    ToolFailure => ToolFailure,
+}
+
+#[cfg(feature = "std")]
+impl From<LaunchError> for Error {
+    fn from(error: LaunchError) -> Self {
+        Self::Connect(error.into())
+    }
+}
+
+/// Each of its variants is one here too, so a turn that failed is matched in one place, whichever method ran it.
+#[cfg(feature = "client")]
+impl From<TypedError> for Error {
+    fn from(error: TypedError) -> Self {
+        match error {
+            TypedError::Mismatch(error) => error.into(),
+            TypedError::Schema(error) => error.into(),
+            TypedError::Turn(error) => error.into(),
+        }
+    }
+}
+
+impl<E: Into<Self>> From<RetryError<E>> for Error {
+    fn from(error: RetryError<E>) -> Self {
+        let RetryError { attempts, elapsed, gave_up, last } = error;
+        Self::Retry(Box::new(RetryError::new(attempts, elapsed, gave_up, last.into())))
+    }
+}
 
 /// The last line that is not blank.
 fn last_line(text: &str) -> Option<&str> {
