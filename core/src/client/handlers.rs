@@ -15,35 +15,71 @@ use std::{
     error::Error,
     fmt,
     future::{Future, ready},
+    iter::successors,
     sync::Arc,
     time::Duration,
 };
 
 /// What a handler may end with: nothing, or whether it worked. One that did not work has its request refused, unless it was
-/// answered, and counts in `Counters::handlers_failed`. An answer that came too late is no failure of the handler.
+/// answered, and counts in `Counters::handlers_failed`.
+///
+/// Any error will do that can be boxed: the application's own, a `Box<dyn Error + Send + Sync>`, an `anyhow::Error`, a text.
+/// It is dropped where the handler ends; what it says is neither sent nor kept nor shown.
+///
+/// An answer that came too late is no failure of the handler: an [`AnswerError`] that says so may be the error itself, or a
+/// cause of it by [`source`](Error::source). An `anyhow::Error` without a context hides what it was made of, so there it
+/// counts as a failure.
+///
+/// ```
+/// # use std::{fs, io};
+/// # use turnwire_core::{client::{CurrentTimeRequest, Handlers}, connection::AnswerError};
+/// #[derive(Debug)]
+/// enum ClockError {
+///     Answer(AnswerError),
+///     File(io::Error),
+/// }
+/// # impl std::fmt::Display for ClockError {
+/// #     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+/// #         f.write_str("no time")
+/// #     }
+/// # }
+/// # impl std::error::Error for ClockError {}
+/// # impl From<AnswerError> for ClockError {
+/// #     fn from(error: AnswerError) -> Self {
+/// #         Self::Answer(error)
+/// #     }
+/// # }
+/// # impl From<io::Error> for ClockError {
+/// #     fn from(error: io::Error) -> Self {
+/// #         Self::File(error)
+/// #     }
+/// # }
+/// // impl std::error::Error for ClockError, From<AnswerError> and From<io::Error> …
+///
+/// let handlers = Handlers::new().current_time(|asked| async move {
+///     let modified = fs::metadata("clock")?.modified()?;
+///     asked.answer(modified.elapsed().map_or(0, |age| age.as_secs()))?;
+///     Ok::<_, ClockError>(())
+/// });
+/// ```
 pub trait HandlerOutcome {
     /// Whether the handler failed.
-    fn is_failure(&self) -> bool;
+    fn has_failed(self) -> bool;
 }
 
 impl HandlerOutcome for () {
-    fn is_failure(&self) -> bool {
+    fn has_failed(self) -> bool {
         false
     }
 }
 
-impl HandlerOutcome for Result<(), AnswerError> {
-    fn is_failure(&self) -> bool {
-        matches!(self, Err(AnswerError::Encode(_)))
-    }
-}
-
-impl HandlerOutcome for Result<(), Box<dyn Error + Send + Sync>> {
-    fn is_failure(&self) -> bool {
-        match self {
-            Ok(()) => false,
-            Err(error) => error.downcast_ref::<AnswerError>().is_none_or(|error| Err(error.clone()).is_failure()),
-        }
+impl<E: Into<Box<dyn Error + Send + Sync>>> HandlerOutcome for Result<(), E> {
+    fn has_failed(self) -> bool {
+        let Err(error) = self else { return false };
+        let error: Box<dyn Error + Send + Sync> = error.into();
+        let mut chain = successors(Some(&*error as &(dyn Error + 'static)), |&error| error.source());
+        let answer = chain.find_map(|error| error.downcast_ref::<AnswerError>());
+        answer.is_none_or(|error| matches!(error, AnswerError::Encode(_)))
     }
 }
 
@@ -239,11 +275,50 @@ impl From<Approvals> for Handlers {
 }
 
 fn finish<Fut: Future<Output: HandlerOutcome> + Send + 'static>(handling: Fut) -> Running<bool> {
-    Box::pin(async move { !handling.await.is_failure() })
+    Box::pin(async move { !handling.await.has_failed() })
 }
 
 /// A request that came to the handler of another kind. It is dropped, and so refused.
 fn pass(request: AgentRequest) -> Running<bool> {
     drop(request);
     Box::pin(ready(true))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{CallError, Error as AnyError, Fault};
+
+    /// As `anyhow::Error`: no error itself, but one can be made of it.
+    struct Report(Box<dyn Error + Send + Sync>);
+
+    impl From<Report> for Box<dyn Error + Send + Sync> {
+        fn from(report: Report) -> Self {
+            report.0
+        }
+    }
+
+    #[test]
+    fn a_handler_may_end_with_any_error_that_can_be_boxed() {
+        let boxed = || Box::<dyn Error + Send + Sync>::from("it broke");
+        assert!(!().has_failed());
+        assert!(!Ok::<(), Report>(()).has_failed());
+        assert!(Err(boxed()).has_failed());
+        assert!(Err(Report(boxed())).has_failed());
+        assert!(Err("it broke").has_failed());
+        assert!(Err(fmt::Error).has_failed());
+        assert!(Err(AnyError::Call(CallError::new("model/list", Fault::Withdrawn))).has_failed());
+    }
+
+    #[test]
+    fn an_answer_that_came_too_late_is_no_failure_however_it_is_wrapped() {
+        let late = || AnswerError::AlreadyAnswered;
+        assert!(!Err(late()).has_failed());
+        assert!(!Err(Box::<dyn Error + Send + Sync>::from(late())).has_failed());
+        assert!(!Err(Report(late().into())).has_failed());
+        assert!(!Err(AnyError::Answer(late())).has_failed());
+        let unwritten = || AnswerError::Encode("no".into());
+        assert!(Err(unwritten()).has_failed());
+        assert!(Err(AnyError::Answer(unwritten())).has_failed());
+    }
 }

@@ -83,7 +83,7 @@ macro_rules! setters {
             let handler = Arc::new(handler);
             Self { inner: self.inner.$name(move |request| {
                 let handler = Arc::clone(&handler);
-                on_a_thread(move || !handler(request).is_failure())
+                on_a_thread(move || !handler(request).has_failed())
             }) }
         }
     )*};
@@ -132,7 +132,7 @@ impl Handlers {
         let handler = Arc::new(handler);
         let inner = self.inner.all_others(move |request| {
             let handler = Arc::clone(&handler);
-            on_a_thread(move || !handler(request).is_failure())
+            on_a_thread(move || !handler(request).has_failed())
         });
         Self { inner }
     }
@@ -146,7 +146,7 @@ impl Handlers {
         let handler = Arc::new(handler);
         let inner = self.inner.mcp_tool(move |request| {
             let handler = Arc::clone(&handler);
-            on_a_thread(move || !handler(request).is_failure())
+            on_a_thread(move || !handler(request).has_failed())
         });
         Self { inner }
     }
@@ -186,7 +186,7 @@ struct Saying<T> {
 pub(crate) struct ThreadFailed;
 
 impl HandlerOutcome for ThreadFailed {
-    fn is_failure(&self) -> bool {
+    fn has_failed(self) -> bool {
         true
     }
 }
@@ -195,7 +195,7 @@ impl HandlerOutcome for ThreadFailed {
 pub(crate) struct Worked(bool);
 
 impl HandlerOutcome for Worked {
-    fn is_failure(&self) -> bool {
+    fn has_failed(self) -> bool {
         !self.0
     }
 }

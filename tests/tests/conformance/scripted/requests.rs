@@ -219,6 +219,55 @@ scenario! {
     }
 }
 
+/// An error of the application: no error by its type, but one can be made of it.
+struct Report(&'static str);
+
+impl From<Report> for Box<dyn std::error::Error + Send + Sync> {
+    fn from(report: Report) -> Self {
+        report.0.into()
+    }
+}
+
+scenario! {
+    fn a_handler_may_end_with_an_error_of_the_application_and_what_that_says_goes_nowhere() {
+        const MARK: &str = "what-the-handler-says";
+        let plan = TurnPlan::new().command("ls", "a\n", 0).with_approval().text("Done.");
+        let server = scripted(&Script::new().turn(plan));
+        let codex = wait!(rt::spawn(&server.command())).expect("connects");
+        let thread = wait!(codex.thread_start(ThreadStart::new())).expect("a thread");
+        let (mut of_all, mut of_the_thread) = (codex.events(), thread.events());
+        // It keeps the request, so that it is refused because its handler failed, and not because nobody has it.
+        let kept = Arc::new(Mutex::new(Vec::new()));
+        let _serving = serve!(codex, rt::Handlers::new().command(handler!([kept] |request| {
+            kept.lock().unwrap().push(request);
+            Err::<(), _>(Report(MARK))
+        })));
+        wait!(thread.run("Go.")).expect("completed");
+        assert!(eventually(|| codex.counters().handlers_failed == 1));
+        wait!(codex.close());
+        let mut events = Vec::new();
+        while let Some(event) = wait!(of_all.next()) {
+            events.push(event);
+        }
+        while let Some(event) = wait!(of_the_thread.next()) {
+            events.push(event);
+        }
+        let (mut diagnosed, mut refused) = (Vec::new(), Vec::new());
+        for event in events {
+            assert!(!format!("{event:?}").contains(MARK), "{event:?}");
+            match event {
+                rt::Event::Diagnostic(diagnostic) => diagnosed.push(diagnostic.head),
+                rt::Event::Refused(request) => refused.push(request.why),
+                _ => {}
+            }
+        }
+        assert!(diagnosed.iter().any(|head| &**head == "item/commandExecution/requestApproval"), "{diagnosed:?}");
+        assert!(!diagnosed.iter().any(|head| head.contains(MARK)), "{diagnosed:?}");
+        assert_eq!(refused, [rt::RefusedWhy::HandlerFailed]);
+        assert!(!server.received().iter().any(|line| line.to_string().contains(MARK)));
+    }
+}
+
 scenario! {
     fn sr_14_a_request_that_an_interrupt_settles_is_closed_and_a_late_answer_writes_nothing() {
         let plan = TurnPlan::new().command("ls", "a\n", 0).with_approval();
