@@ -294,6 +294,11 @@ impl<'a> Keys<'a> {
         params.and_then(|raw| scan::keys(raw.get())).unwrap_or_default()
     }
 
+    /// As [`of`](Self::of), of a text that is known to be JSON.
+    pub(crate) fn of_text(text: &'a str) -> Self {
+        scan::keys(text).unwrap_or_default()
+    }
+
     /// The thread it belongs to, under whichever name it was given.
     #[must_use]
     pub fn thread(&self) -> Option<&str> {

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     connection::{AskEnd, Asked, Scope},
+    id::{ItemId, ThreadId, TurnId},
     protocol::{
         AccountRateLimitsUpdatedNotification, AccountUpdatedNotification, ErrorNotification, ItemCompletedNotification,
         ItemStartedNotification, Notification, ThreadItem, ThreadTokenUsage, ThreadTokenUsageUpdatedNotification,
@@ -119,6 +120,60 @@ impl From<RawEvent> for Event {
 }
 
 impl Event {
+    /// The thread it is about, if it names one; for a sub-agent this is the child's.
+    ///
+    /// There is none with [`Account`](Self::Account) and [`RateLimits`](Self::RateLimits), which are about no thread, nor with
+    /// [`Diagnostic`](Self::Diagnostic), [`Ended`](Self::Ended), [`Gap`](Self::Gap) and [`Unsubscribed`](Self::Unsubscribed),
+    /// which are about the stream that they are read from. A [`TurnSet`](super::TurnSet) and a [`Tree`](super::Tree) say of
+    /// each event whose it is.
+    #[must_use]
+    pub fn thread_id(&self) -> Option<&ThreadId> {
+        match self {
+            Self::Delta(delta) => Some(&delta.thread),
+            Self::Request(request) => request.thread_id(),
+            event => event.raw()?.thread.as_ref(),
+        }
+    }
+
+    /// The turn it is about, if it names one. There is none with the variants that [`thread_id`](Self::thread_id) names, and
+    /// with what is about a thread as a whole.
+    #[must_use]
+    pub fn turn_id(&self) -> Option<&TurnId> {
+        match self {
+            Self::Delta(delta) => Some(&delta.turn),
+            Self::Request(request) => request.turn_id(),
+            event => event.raw()?.turn.as_ref(),
+        }
+    }
+
+    /// The item it is about, if it names one: with [`Delta`](Self::Delta), [`ItemStarted`](Self::ItemStarted) and
+    /// [`ItemCompleted`](Self::ItemCompleted) always, but for an item that does not decode; with requests of the server and
+    /// what else it said where they have one. For [`Other`](Self::Other) and [`Refused`](Self::Refused) it is read out of the
+    /// params at each call.
+    #[must_use]
+    pub fn item_id(&self) -> Option<ItemId> {
+        match self {
+            Self::Asked(asked) | Self::AskEnded(asked, _) => asked.item.clone(),
+            Self::Delta(delta) => Some(delta.item.clone()),
+            Self::ItemCompleted(event) | Self::ItemStarted(event) => match event.item.id() {
+                Some(id) => Some(id.clone()),
+                None => event.raw.item(),
+            },
+            Self::Request(request) => request.item_id().cloned(),
+            Self::Other(raw) => raw.item(),
+            Self::Refused(refused) => refused.notification.item(),
+            Self::Account(_)
+            | Self::Diagnostic(_)
+            | Self::Ended(_)
+            | Self::Error(_)
+            | Self::Gap(_)
+            | Self::RateLimits(_)
+            | Self::Started(_)
+            | Self::Unsubscribed
+            | Self::Usage(_) => None,
+        }
+    }
+
     /// What the server said, as it came; `None` where it is in a form of this library alone.
     #[must_use]
     pub fn raw(&self) -> Option<&RawNotification> {
@@ -247,5 +302,91 @@ impl futures_core::Stream for Events {
 
     fn poll_next(mut self: std::pin::Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event>> {
         Events::poll_next(&mut self, cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        envelope::RpcId,
+        turn::{DeltaKind, DeltaOrigin, DiagnosticKind, RefusedWhy},
+    };
+
+    fn raw(method: &str, params: &str, turn: Option<&str>) -> RawNotification {
+        RawNotification {
+            method: method.into(),
+            params: params.to_owned().into(),
+            emitted_at_ms: None,
+            thread: Some("T".into()),
+            turn: turn.map(TurnId::from),
+        }
+    }
+
+    fn said(method: &str, params: &str) -> Event {
+        RawEvent::Notification(raw(method, params, Some("U"))).into()
+    }
+
+    fn refused(params: &str) -> Event {
+        let notification = raw("item/commandExecution/requestApproval", params, Some("U"));
+        RawEvent::Refused(Box::new(Refused { id: RpcId::Integer(7), notification, why: RefusedWhy::NobodyAsked }))
+            .into()
+    }
+
+    #[test]
+    fn an_event_says_which_thread_turn_and_item_it_is_about() {
+        let message = r#"{"threadId":"T","turnId":"U","item":{"type":"agentMessage","id":"I","text":""}}"#;
+        let odd = r#"{"threadId":"T","turnId":"U","item":{"type":"agentMessage","id":"I","text":5}}"#;
+        let origin = DeltaOrigin { thread: "T".into(), turn: "U".into(), item: "I".into() };
+        let delta = Delta {
+            kind: DeltaKind::AgentMessage,
+            origin: Arc::new(origin),
+            index: None,
+            text: "a".into(),
+            merged: 0,
+            raw: None,
+        };
+        for event in [
+            RawEvent::Delta(delta).into(),
+            said("item/started", message),
+            said("item/completed", message),
+            said("item/completed", odd),
+            said("item/fileChange/patchUpdated", r#"{"threadId":"T","turnId":"U","itemId":"I","changes":[]}"#),
+            refused(r#"{"threadId":"T","turnId":"U","itemId":"I"}"#),
+        ] {
+            assert!(event.thread_id().is_some_and(|id| *id == "T"), "{event:?}");
+            assert!(event.turn_id().is_some_and(|id| *id == "U"), "{event:?}");
+            assert!(event.item_id().is_some_and(|id| id == "I"), "{event:?}");
+        }
+        let tokens =
+            r#"{"totalTokens":1,"inputTokens":1,"cachedInputTokens":0,"outputTokens":0,"reasoningOutputTokens":0}"#;
+        let usage = format!(r#"{{"threadId":"T","turnId":"U","tokenUsage":{{"total":{tokens},"last":{tokens}}}}}"#);
+        for event in [
+            said("turn/started", r#"{"threadId":"T","turn":{"id":"U"}}"#),
+            said("turn/plan/updated", r#"{"threadId":"T","turnId":"U","plan":[]}"#),
+            said("error", r#"{"threadId":"T","turnId":"U","willRetry":true,"error":{"message":"m"}}"#),
+            said("thread/tokenUsage/updated", &usage),
+            refused(r#"{"threadId":"T","turnId":"U"}"#),
+        ] {
+            assert!(event.thread_id().is_some_and(|id| *id == "T"), "{event:?}");
+            assert!(event.turn_id().is_some_and(|id| *id == "U"), "{event:?}");
+            assert_eq!(event.item_id(), None, "{event:?}");
+        }
+        let whole = Event::from(RawEvent::Notification(raw("thread/closed", r#"{"threadId":"T"}"#, None)));
+        assert!(whole.thread_id().is_some_and(|id| *id == "T") && whole.turn_id().is_none());
+    }
+
+    #[test]
+    fn what_is_about_a_stream_or_an_account_names_no_thread() {
+        let diagnostic = Diagnostic { kind: DiagnosticKind::Noise, head: "noise".into(), length: 5 };
+        for event in [
+            Event::Account(AccountUpdatedNotification::default()),
+            RawEvent::Diagnostic(diagnostic).into(),
+            RawEvent::Ended(State::Completed).into(),
+            RawEvent::Gap(3).into(),
+            RawEvent::Unsubscribed.into(),
+        ] {
+            assert_eq!((event.thread_id(), event.turn_id(), event.item_id()), (None, None, None), "{event:?}");
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     connection::{AskEnd, Asked},
-    envelope::RpcId,
+    envelope::{Keys, RpcId},
     id::{ItemId, ThreadId, TurnId},
     json::Json,
     protocol::Notification,
@@ -243,6 +243,12 @@ impl RawNotification {
     #[must_use]
     pub fn decode<N: Notification>(&self) -> Option<N> {
         (*self.method == *N::METHOD).then(|| crate::protocol::decode(self.params_text()).ok()).flatten()
+    }
+
+    /// The item it is about, if it names one (`itemId`, else `item.id`). It is read out of the params at each call.
+    #[must_use]
+    pub fn item(&self) -> Option<ItemId> {
+        Keys::of_text(self.params_text()).item_id.map(|id| ItemId::from(&*id))
     }
 
     /// The params.

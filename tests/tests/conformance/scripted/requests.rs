@@ -219,6 +219,42 @@ scenario! {
     }
 }
 
+scenario! {
+    fn an_event_says_whose_it_is_and_so_does_a_request() {
+        let plan = TurnPlan::new().command("ls", "a\n", 0).with_approval().text("Done.");
+        let server = scripted(&Script::new().turn(plan));
+        let codex = wait!(rt::spawn(&server.command())).expect("connects");
+        let thread = wait!(codex.thread_start(ThreadStart::new())).expect("a thread");
+        let mut all = thread.events();
+        let turn = wait!(thread.turn(rt::TurnRequest::new("Go.").asks_in_stream())).expect("a turn");
+        let (mut count, mut item) = (0, None);
+        while let Some(event) = wait!(turn.next()) {
+            count += 1;
+            if matches!(event, rt::Event::Ended(_)) {
+                assert_eq!((event.thread_id(), event.turn_id(), event.item_id()), (None, None, None));
+                continue;
+            }
+            assert_eq!(event.thread_id(), Some(thread.id()), "{event:?}");
+            assert!(event.turn_id().is_some_and(|id| Some(id) == turn.id().as_ref()), "{event:?}");
+            if let rt::Event::Request(rt::AgentRequest::Command(request)) = &event {
+                item = Some(request.item().clone());
+                assert_eq!(event.item_id(), item);
+                request.accept().expect("open");
+            }
+        }
+        assert!(count > 5, "{count}");
+        wait!(codex.close());
+        let mut of_the_request = Vec::new();
+        while let Some(event) = wait!(all.next()) {
+            if matches!(event, rt::Event::Asked(_) | rt::Event::AskEnded(..)) {
+                assert_eq!(event.thread_id(), Some(thread.id()), "{event:?}");
+                of_the_request.push(event.item_id());
+            }
+        }
+        assert_eq!(of_the_request, [item.clone(), item]);
+    }
+}
+
 /// An error of the application: no error by its type, but one can be made of it.
 struct Report(&'static str);
 
