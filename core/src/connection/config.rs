@@ -4,6 +4,21 @@ use alloc::{string::String, vec::Vec};
 use core::time::Duration;
 
 /// How a connection behaves. `Default` is right for most programs.
+///
+/// Later versions may have more members, so one is made by [`new`](Self::new) or `Default` and then changed, member by member:
+///
+/// ```
+/// use std::time::Duration;
+/// use turnwire_core::connection::{Config, RestartPolicy};
+///
+/// let mut config = Config::new("my-tool", "1.2.0");
+/// config.experimental_api = false;
+/// config.opt_out_notifications.push("item/agentMessage/delta".into());
+/// config.limits.max_line = 16 * 1024 * 1024;
+/// config.timeouts.call = Duration::from_secs(30);
+/// config.restart = Some(RestartPolicy::new());
+/// # assert_eq!(config.client_title.as_deref(), Some("my-tool"));
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {
@@ -160,6 +175,17 @@ impl Default for RestartPolicy {
 }
 
 /// Bounds of memory and number. Every one is finite.
+///
+/// Later versions may have more, so they are changed one by one, where they are in a [`Config`]:
+///
+/// ```
+/// # use turnwire_core::connection::{Config, Limits};
+/// let mut config = Config::default();
+/// config.limits.max_line = 16 * 1024 * 1024;
+/// config.limits.merge_after = None;
+/// # let default = Limits::default();
+/// # assert_eq!(config.limits.max_in_flight, default.max_in_flight);
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Limits {
@@ -225,6 +251,19 @@ impl Default for Limits {
 }
 
 /// Bounds of time. Every one is finite, except that a turn runs as long as it runs unless the caller sets a deadline.
+///
+/// Later versions may have more, so they are changed one by one, where they are in a [`Config`]:
+///
+/// ```
+/// use std::time::Duration;
+/// # use turnwire_core::connection::{Config, Timeouts};
+///
+/// let mut config = Config::default();
+/// config.timeouts.call = Duration::from_secs(30);
+/// config.timeouts.ask = Duration::from_secs(600);
+/// # let default = Timeouts::default();
+/// # assert_eq!(config.timeouts.close, default.close);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timeouts {
