@@ -284,6 +284,53 @@ impl Retry for TurnError {
     }
 }
 
+#[cfg(feature = "client")]
+impl Retry for crate::client::TypedError {
+    fn overload(&self) -> Overload {
+        match self {
+            Self::Turn(error) => error.overload(),
+            Self::Mismatch(_) | Self::Schema(_) => Overload::No,
+        }
+    }
+
+    fn may_have_effect(&self) -> bool {
+        match self {
+            Self::Mismatch(_) => true,
+            Self::Schema(_) => false,
+            Self::Turn(error) => Retry::may_have_effect(error),
+        }
+    }
+}
+
+#[cfg(feature = "client")]
+impl Retry for crate::client::AccountError {
+    fn overload(&self) -> Overload {
+        refused(self.is_retryable())
+    }
+
+    fn may_have_effect(&self) -> bool {
+        match self {
+            Self::Call(error) => error.may_have_effect(),
+            Self::NeedsLogin(_) => false,
+        }
+    }
+}
+
+#[cfg(feature = "client")]
+impl Retry for crate::client::LoginError {
+    fn overload(&self) -> Overload {
+        refused(self.is_retryable())
+    }
+
+    fn may_have_effect(&self) -> bool {
+        match self {
+            Self::Call(error) => error.may_have_effect(),
+            // It was begun.
+            _ => true,
+        }
+    }
+}
+
 impl Retry for Error {
     fn overload(&self) -> Overload {
         match self {
@@ -307,7 +354,11 @@ impl Retry for Error {
             // The server may have begun before it failed.
             Self::Rpc(error) => error.kind() == RpcErrorKind::Internal,
             #[cfg(feature = "client")]
-            Self::Account(_) | Self::Login(_) | Self::Mismatch(_) => true,
+            Self::Account(error) => Retry::may_have_effect(error),
+            #[cfg(feature = "client")]
+            Self::Login(error) => Retry::may_have_effect(error),
+            #[cfg(feature = "client")]
+            Self::Mismatch(_) => true,
             #[cfg(feature = "client")]
             Self::Page(_) | Self::Tool(_) | Self::ToolFailure(_) => false,
             // They do not say what was under way.
@@ -445,5 +496,29 @@ mod tests {
         assert_eq!(policy.after(&overload(), late, &mut policy.delays(0)), Err(GaveUp::Total));
         let invalid = CallError::new("model/list", Fault::Rpc(RpcError::new(-32602, "no")));
         assert_eq!(policy.after(&invalid, start, &mut policy.delays(0)), Err(GaveUp::NotRetryable));
+    }
+
+    #[cfg(feature = "client")]
+    #[test]
+    fn typed_answers_and_accounts_say_whether_they_were_refused_for_overload() {
+        use crate::{
+            client::{AccountError, LoginError, TypedError},
+            schema::SchemaError,
+        };
+
+        fn said(error: &impl Retry) -> (bool, bool) {
+            (matches!(error.overload(), Overload::Refused), error.may_have_effect())
+        }
+        let broken = || CallError::new("turn/start", Fault::Rpc(RpcError::new(-32603, "it broke")));
+        assert_eq!(said(&TypedError::Turn(TurnError::Start(overload()))), (true, false));
+        assert_eq!(said(&TypedError::Turn(TurnError::Start(broken()))), (false, true));
+        assert_eq!(said(&TypedError::Schema(SchemaError { faults: Vec::new() })), (false, false));
+        assert_eq!(said(&AccountError::Call(overload())), (true, false));
+        assert_eq!(said(&AccountError::NeedsLogin(RpcError::new(-32600, "not logged in"))), (false, false));
+        assert_eq!(said(&LoginError::Call(overload())), (true, false));
+        assert_eq!(said(&LoginError::Call(broken())), (false, true));
+        assert_eq!(said(&LoginError::TimedOut), (false, true));
+        assert_eq!(said(&Error::Account(AccountError::Call(overload()))), (true, false));
+        assert_eq!(said(&Error::Login(LoginError::Call(overload()))), (true, false));
     }
 }

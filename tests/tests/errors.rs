@@ -97,6 +97,9 @@ fn on_threads(codex: &Codex, thread: &Thread) -> Result<(), Error> {
     }
     thread.run_typed::<Answer>("Which line?")?;
     codex.retry_on_overload(&RetryPolicy::new(), || thread.read(true))?;
+    codex.retry_on_overload(&RetryPolicy::new(), || thread.run_typed::<Answer>("Which line?"))?;
+    codex.retry_on_overload(&RetryPolicy::new(), || codex.login_api_key("key"))?;
+    codex.retry_on_overload(&RetryPolicy::new(), || codex.rate_limits())?;
     codex.retry_on_overload(&RetryPolicy::new(), || Ok::<_, Error>(thread.run("Go.")?.decode::<Answer>()?))?;
     let turn = thread.turn("Go.")?;
     turn.steer("Faster.")?;
@@ -122,6 +125,7 @@ async fn on_a_runtime(codex: &turnwire_tokio::Codex, thread: &turnwire_tokio::Th
     pages.next_page().await.transpose()?;
     thread.run_typed::<Answer>("Which line?").await?;
     codex.retry_on_overload(&RetryPolicy::new(), || thread.read(true)).await?;
+    codex.retry_on_overload(&RetryPolicy::new(), || thread.run_typed::<Answer>("Which line?")).await?;
     let turn = thread.turn("Go.").await?;
     turn.steer("Faster.").await?;
     turn.result_typed::<Answer>().await?;
