@@ -44,8 +44,8 @@ use turnwire_core::client::{SystemClock, connect_lazily, connect_with_clock};
 /// Starts a server and connects to it.
 ///
 /// # Errors
-/// When the program is not found or cannot be started, or when the handshake fails. No process is left then. Starting a
-/// process blocks a thread of the executor for some milliseconds.
+/// When the program is not found or cannot be started, or when the handshake fails. No process is left then; one whose start
+/// itself hangs in the system is ended as soon as it is there, in the background.
 ///
 /// # Cancel safety
 /// Dropping the future ends the process that it started.

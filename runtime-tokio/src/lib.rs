@@ -52,8 +52,9 @@ use turnwire_core::client::{connect_lazily, connect_with_clock};
 /// Starts a server and connects to it.
 ///
 /// # Errors
-/// When the program is not found or cannot be started, or when the handshake fails. No process is left then. Starting a
-/// process blocks a thread of the runtime for some milliseconds.
+/// When the program is not found or cannot be started, or when the handshake fails. No process is left then; one whose start
+/// itself hangs in the system is ended as soon as it is there, in the background. Outside of a tokio runtime it is
+/// [`ConnectError::Wire`], which says so. The runtime has to have its I/O and its time enabled.
 ///
 /// # Cancel safety
 /// Dropping the future ends the process that it started.

@@ -21,7 +21,7 @@
 //! | name | lives | does |
 //! |---|---|---|
 //! | `turnwire-start` | until the process is started | looks for the program and starts it, if [`Starting`] was asked |
-//! | `turnwire-stderr` | as long as the process | reads stderr into a bounded ring, so that the process never blocks on it |
+//! | `turnwire-stderr` | until stderr or the process ends | reads stderr into a bounded ring, so that the process never blocks on it |
 //! | `turnwire-watch` | as long as the process | waits for the end, sweeps the group, collects, reports |
 //! | `turnwire-close` | while closing | climbs the ladder |
 //!

@@ -24,6 +24,9 @@ const SWEEP_BOUND: Duration = Duration::from_millis(100);
 /// only stops a stray writer from keeping the thread.
 const LAST_BYTES: usize = 1 << 21;
 
+/// How long a thread pauses where the system cannot wait.
+const PAUSE: Duration = Duration::from_millis(5);
+
 /// How much a server may write ahead of its reader. The usual 64 KiB make both sides change places more often than they need.
 #[cfg(target_os = "linux")]
 const PIPE_BYTES: usize = 256 * 1024;
@@ -152,13 +155,12 @@ impl Drain {
         let mut buffer = vec![0; 16 * 1024];
         loop {
             match self.wait() {
-                Ok(Ready::Stop) => break,
-                Ok(Ready::Stderr) => {
+                Ready::Stop => break,
+                Ready::Stderr => {
                     if self.read(&mut buffer, tail) == 0 {
                         return;
                     }
                 }
-                Err(_) => return,
             }
         }
         let mut left = LAST_BYTES;
@@ -185,14 +187,15 @@ impl Drain {
     }
 
     /// Waits until told to stop, or until stderr is readable or at its end.
-    fn wait(&self) -> Result<Ready, Errno> {
+    fn wait(&self) -> Ready {
         let mut both = [PollFd::new(&self.stop, PollFlags::IN), PollFd::new(&self.stderr, PollFlags::IN)];
         loop {
             match poll(&mut both, None) {
-                Ok(_) if both.first().is_some_and(|stop| !stop.revents().is_empty()) => return Ok(Ready::Stop),
-                Ok(_) => return Ok(Ready::Stderr),
+                Ok(_) if both.first().is_some_and(|stop| !stop.revents().is_empty()) => return Ready::Stop,
+                Ok(_) => return Ready::Stderr,
                 Err(Errno::INTR) => {}
-                Err(e) => return Err(e),
+                // The system cannot wait just now. A pipe that nobody reads would stop the server.
+                Err(_) => thread::sleep(PAUSE),
             }
         }
     }
