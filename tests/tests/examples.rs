@@ -249,6 +249,8 @@ fn what_the_agent_does_is_shown_as_it_happens(program: &Path) {
         "changing: /w/a.txt",
         "changed: /w/a.txt (added)",
     ];
+    // What came first on one pipe may be read last.
+    running.wait_for_stderr(lines[3]);
     assert_eq!(running.stderr().lines().collect::<Vec<_>>(), lines);
     running.signal();
     assert_eq!(running.end().code, Some(1));
