@@ -125,6 +125,8 @@ impl From<JsonText<'_>> for Json {
 }
 
 /// One message of the peer.
+///
+/// `Debug` shows ids, methods and lengths, because all else may be the user's text.
 #[derive(Debug)]
 pub struct Envelope<'a> {
     /// What it is.
@@ -134,7 +136,6 @@ pub struct Envelope<'a> {
 }
 
 /// The kinds of message.
-#[derive(Debug)]
 pub enum Message<'a> {
     /// An answer with an error.
     Failure {
@@ -170,6 +171,31 @@ pub enum Message<'a> {
         /// The result.
         result: &'a RawValue,
     },
+}
+
+impl fmt::Debug for Message<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fn text(raw: &RawValue) -> JsonText<'_> {
+            raw.into()
+        }
+        match self {
+            Self::Failure { id, error } => {
+                f.debug_struct("Failure").field("id", id).field("error", &text(error)).finish()
+            }
+            Self::Notification { method, params, keys } => {
+                let mut shown = f.debug_struct("Notification");
+                shown.field("method", method).field("params", params).field("keys", keys).finish()
+            }
+            Self::Request { id, method, params, keys } => {
+                let mut shown = f.debug_struct("Request");
+                shown.field("id", id).field("method", method).field("params", &params.map(text));
+                shown.field("keys", keys).finish()
+            }
+            Self::Success { id, result } => {
+                f.debug_struct("Success").field("id", id).field("result", &text(result)).finish()
+            }
+        }
+    }
 }
 
 /// Why a line is no message.
@@ -263,7 +289,9 @@ fn member<'t>(text: &'t [u8], name: &[u8]) -> Option<&'t [u8]> {
 
 /// By what a notification, a request or a result is routed, and what the hot events hold. Each is `None` when the
 /// member is absent or has another type than it should.
-#[derive(Debug, Default)]
+///
+/// `Debug` shows the ids.
+#[derive(Default)]
 pub struct Keys<'a> {
     /// `conversationId`: the thread, in legacy requests.
     pub conversation_id: Option<Cow<'a, str>>,
@@ -285,6 +313,16 @@ pub struct Keys<'a> {
     pub turn_id: Option<Cow<'a, str>>,
     /// Whether there is any member beside those named here.
     pub has_others: bool,
+}
+
+impl fmt::Debug for Keys<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keys")
+            .field("thread", &self.thread())
+            .field("turn", &self.turn())
+            .field("item", &self.item())
+            .finish_non_exhaustive()
+    }
 }
 
 impl<'a> Keys<'a> {

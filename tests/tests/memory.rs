@@ -256,3 +256,37 @@ fn ten_thousand_requests_that_were_dropped_leave_nothing() {
         assert_eq!(connection.counters().requests, 0);
     });
 }
+
+#[test]
+fn what_a_server_says_of_turns_of_nobody_and_what_was_taken_back_leave_little() {
+    alone("what_a_server_says_of_turns_of_nobody_and_what_was_taken_back_leave_little", || {
+        let mut config = Config::default();
+        config.limits.max_parked_events = 4;
+        config.limits.max_unread_bytes = 1000;
+        config.limits.max_in_flight = 1;
+        let mut connection = connected(config);
+        let params = TurnStart::new("T", [UserInput::text("go")]);
+        // It is not answered, so each of these may be the one.
+        let key = connection.start_turn(Time::ZERO, &params, &TurnOptions::default()).expect("a turn");
+        transmit(&mut connection);
+        let pad = "x".repeat(50_000);
+        let before = MEMORY.allocated();
+        for n in 0..2_000 {
+            let turn = format!(r#"{{"id":"V{n}","status":"completed","pad":"{pad}"}}"#);
+            say(
+                &mut connection,
+                &format!(r#"{{"method":"turn/completed","params":{{"threadId":"T","turn":{turn}}}}}"#),
+            );
+            let named = format!(r#"{{"threadId":"t{n}","turn":{{"id":"{pad}"}}}}"#);
+            say(&mut connection, &format!(r#"{{"method":"turn/started","params":{named}}}"#));
+            let named = format!(r#"{{"threadId":"{pad}{n}","turn":{{"id":"U"}}}}"#);
+            say(&mut connection, &format!(r#"{{"method":"turn/started","params":{named}}}"#));
+            let request = connection.enter_unsubscribe(Time::ZERO, pad.as_str().into()).expect("it waits");
+            connection.abandon(request);
+            settle(&mut connection);
+        }
+        let left = MEMORY.allocated().saturating_sub(before);
+        assert!(left < 8 * MEBIBYTE, "{left} bytes");
+        connection.release_turn(key);
+    });
+}

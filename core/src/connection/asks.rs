@@ -307,7 +307,7 @@ impl Connection {
             }
         }
         if let Some(listener) = queued {
-            self.offer(now, key, listener);
+            self.offer(Some(now), key, listener);
         }
     }
 
@@ -423,7 +423,8 @@ impl Connection {
     }
 
     /// No turn of this thread waits for its name any more: what waited with it goes to the next who may answer.
-    pub(super) fn unpark_asks(&mut self, now: Time, thread: &ThreadId) {
+    /// `now`: `None` where that is not known; then a listener has all of their time to take them up.
+    pub(super) fn unpark_asks(&mut self, now: Option<Time>, thread: &ThreadId) {
         let is_parked =
             |entry: &Entry| matches!(entry.stage, Stage::Parked) && entry.asked.request.thread.as_ref() == Some(thread);
         let parked = self.asks.entries.iter().filter(|(_, entry)| is_parked(entry));
@@ -525,11 +526,12 @@ impl Connection {
         })
     }
 
-    fn offer(&mut self, now: Time, key: ServerRequestKey, to: ListenerKey) {
+    fn offer(&mut self, now: Option<Time>, key: ServerRequestKey, to: ListenerKey) {
         let Some(entry) = self.asks.entries.get_mut(&key) else { return };
         entry.stage = Stage::Queued(to);
         self.asks.timers.remove(&(entry.due, key));
-        entry.due = entry.until.min(now + self.config.timeouts.take_ask);
+        let soon = now.map_or(entry.until, |now| now + self.config.timeouts.take_ask);
+        entry.due = entry.until.min(soon);
         self.asks.timers.insert((entry.due, key));
         if let Some(listener) = self.asks.listeners.get_mut(&to) {
             listener.queue.push_back(key);

@@ -16,7 +16,11 @@ use crate::{
     time::Time,
     turn::{Origin, RawEvent, SubscriptionKey, TurnKey},
 };
-use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
+use alloc::{
+    boxed::Box,
+    collections::{BTreeSet, VecDeque},
+    vec::Vec,
+};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -179,9 +183,16 @@ impl Connection {
 
     /// Forgets what was to be done with an answer that nobody waits for any more.
     pub(super) fn forget_after(&mut self, key: RequestKey) {
-        if matches!(self.afters.get(&key), Some(After::Resume(_))) {
-            self.afters.remove(&key);
-            self.drop_strays();
+        match self.afters.get(&key) {
+            Some(After::Resume(_)) => {
+                self.afters.remove(&key);
+                self.drop_strays();
+            }
+            // One that the server has ends the streams, whoever waits for its answer.
+            Some(After::Unsubscribe(_)) if self.requests.delivery(key) == Delivery::NotSent => {
+                self.afters.remove(&key);
+            }
+            _ => {}
         }
         if let Some((turn, subscription)) = self.attached.remove(&key) {
             self.unsubscribe(subscription);
@@ -210,12 +221,13 @@ impl Connection {
         if was_followed {
             return Some((key, subscription));
         }
+        let known: BTreeSet<&str> = found.items.iter().map(|(id, _)| id.as_str()).collect();
         for Stray { line, .. } in &strays {
             let Ok(Envelope { message: Message::Notification { keys, .. }, .. }) = Envelope::parse(line) else {
                 continue;
             };
             // What the answer has is known, and older than the answer.
-            let is_known = keys.item().is_some_and(|named| found.items.iter().any(|(id, _)| id == named));
+            let is_known = keys.item().is_some_and(|named| known.contains(named));
             // Of other turns the answer is the later word: they are over.
             let is_its_own = keys.root_turn_id.as_deref() == Some(found.id.as_str())
                 || self.turns.get(&key).is_some_and(|turn| keys.turn().is_some_and(|named| turn.is_named(named)));
@@ -236,7 +248,9 @@ impl Connection {
         self.forget_usage(thread.as_str());
         let Some(entry) = self.threads.get_mut(thread) else { return };
         let events = &mut self.events;
-        entry.log.end_readers(RawEvent::Unsubscribed, policy, |key| events.push_back(Event::Readable(key)));
+        for log in [&mut entry.log, &mut entry.turns_log] {
+            log.end_readers(RawEvent::Unsubscribed, policy, |key| events.push_back(Event::Readable(key)));
+        }
     }
 
     /// Keeps what came for a turn that is nobody's, while it may be that of a review or of a resume.
@@ -336,7 +350,7 @@ impl Connection {
         let thread = turn.thread.clone();
         let ended = turn.end_unstarted(CallError::new(ThreadCompactStart::METHOD, fault));
         turn.is_over_for_server = true;
-        self.drop_parked(now, &thread);
+        self.drop_parked(Some(now), &thread);
         self.handle_turn_over(key, ended);
     }
 

@@ -159,7 +159,7 @@ impl Connection {
                 let parent =
                     root.and_then(|root| self.thread_that_runs(root)).filter(|parent| parent.as_str() != thread);
                 if let Some(parent) = parent {
-                    self.adopt(&thread.into(), &parent, false);
+                    self.adopt(&[&thread.into()], &parent, false);
                 }
             }
             _ => {}
@@ -177,13 +177,12 @@ impl Connection {
         match item {
             ThreadItem::CollabAgentToolCall(call) => {
                 let is_certain = call.tool == CollabAgentTool::SpawnAgent;
-                for child in &call.receiver_thread_ids {
-                    self.adopt(child, &call.sender_thread_id, is_certain);
-                }
+                let children: Vec<&ThreadId> = call.receiver_thread_ids.iter().collect();
+                self.adopt(&children, &call.sender_thread_id, is_certain);
             }
             ThreadItem::SubAgentActivity(activity) => {
                 let is_certain = activity.kind == SubAgentActivityKind::Started;
-                self.adopt(&activity.agent_thread_id, &thread.into(), is_certain);
+                self.adopt(&[&activity.agent_thread_id], &thread.into(), is_certain);
             }
             _ => {}
         }
@@ -212,7 +211,7 @@ impl Connection {
             _ => None,
         };
         if let Some(parent) = named().or_else(in_source) {
-            self.adopt(&thread.id, &parent, true);
+            self.adopt(&[&thread.id], &parent, true);
         }
     }
 
@@ -226,9 +225,13 @@ impl Connection {
         ours.min_by_key(|(key, _)| **key).map(|(_, turn)| turn.thread.clone()).or_else(others)
     }
 
-    fn adopt(&mut self, child: &ThreadId, parent: &ThreadId, is_certain: bool) {
+    fn adopt(&mut self, children: &[&ThreadId], parent: &ThreadId, is_certain: bool) {
         let limit = self.config.limits.max_known_children;
-        if !self.kin.adopt(child, parent, is_certain, limit) || self.kin.strays.is_empty() {
+        let mut is_new = false;
+        for child in children {
+            is_new |= self.kin.adopt(child, parent, is_certain, limit);
+        }
+        if !is_new || self.kin.strays.is_empty() {
             return;
         }
         // What is known of one thread may place others, further down.
@@ -280,7 +283,12 @@ impl Connection {
         match scope {
             Scope::Thread(thread) | Scope::Turns(thread) => self.prune_thread(thread.as_str()),
             Scope::Tree(_) => self.kin.prune(),
-            Scope::Connection | Scope::Turn(_) => {}
+            Scope::Turn(turn) => {
+                if self.left_logs.get(turn).is_some_and(EventLog::is_unheard) {
+                    self.left_logs.remove(turn);
+                }
+            }
+            Scope::Connection => {}
         }
     }
 }

@@ -276,6 +276,8 @@ pub struct Connection {
     /// The sum of the lengths of `answers`.
     answers_bytes: usize,
     turns: NumberMap<TurnKey, Box<Turn>>,
+    /// What there is still to read of turns that are forgotten, for those who listen to them.
+    left_logs: NumberMap<TurnKey, EventLog>,
     next_turn: u64,
     turn_timers: BTreeSet<(Time, TurnKey, TurnTimer)>,
     /// The threads with a turn that is not over, or with a subscription.
@@ -361,6 +363,7 @@ impl Connection {
             answers: VecDeque::new(),
             answers_bytes: 0,
             turns: NumberMap::default(),
+            left_logs: NumberMap::default(),
             next_turn: 1,
             turn_timers: BTreeSet::new(),
             threads: HashMap::new(),
@@ -659,7 +662,10 @@ impl Connection {
     /// What a subscription reads, if that is still there.
     fn log_read_by(&mut self, key: SubscriptionKey) -> Option<&mut EventLog> {
         match key.turn() {
-            Some(turn) => self.turns.get_mut(&turn).map(|turn| &mut turn.log),
+            Some(turn) => match self.turns.get_mut(&turn) {
+                Some(turn) => Some(&mut turn.log),
+                None => self.left_logs.get_mut(&turn),
+            },
             None => {
                 let scope = self.subscriptions.get(&key)?.clone();
                 self.log_of(&scope, false)
@@ -718,6 +724,7 @@ impl Connection {
     #[must_use]
     pub fn counters(&self) -> Counters {
         let turns: usize = self.turns.values().map(|turn| turn.unread_bytes()).sum();
+        let turns = turns + self.left_logs.values().map(EventLog::bytes).sum::<usize>();
         let threads: usize = self.threads.values().map(|entry| entry.log.bytes()).sum();
         Counters {
             asks: self.open_asks(),

@@ -13,14 +13,45 @@ use crate::{
         Delta, DeltaKind, DeltaOrigin, EventLog, Origin, Policy, RawEvent, RawNotification, SubscriptionKey, TurnKey,
     },
 };
-use alloc::{boxed::Box, collections::VecDeque, string::String, sync::Arc};
+use alloc::{boxed::Box, collections::VecDeque, string::String, sync::Arc, vec::Vec};
 use bytes::Bytes;
+use serde::Serialize;
 
 /// How many requests for the time of day may be open. Whoever drives the connection answers each at once.
 pub(super) const MAX_TIME_WANTED: usize = 64;
 
 /// The first server whose turns name the turn that they belong to.
 const ROOTS_SINCE: &str = "0.163.0";
+
+/// The longest end of a turn that is parked as it came, in bytes. Of a longer one it is known how the turn ended.
+const MAX_PARKED_END: usize = 64 * 1024;
+
+/// How many ends of turns are parked where there is no room for anything else.
+const MAX_PARKED_ENDS: usize = 64;
+
+/// The end of a turn without what it says beside that.
+fn end_in_short(keys: &Keys<'_>) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Line<'a> {
+        method: &'a str,
+        params: Params<'a>,
+    }
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Params<'a> {
+        thread_id: Option<&'a str>,
+        turn: Turn<'a>,
+    }
+    #[derive(Serialize)]
+    struct Turn<'a> {
+        id: Option<&'a str>,
+        status: Option<&'a str>,
+    }
+    let turn = Turn { id: keys.turn(), status: keys.status.as_deref() };
+    let params = Params { thread_id: keys.thread(), turn };
+    // Nothing here can fail to encode.
+    serde_json::to_vec(&Line { method: "turn/completed", params }).unwrap_or_default()
+}
 
 /// What a subscription listens to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,8 +128,11 @@ impl ThreadEntry {
         let has_room = match worth {
             Worth::Delta => !is_full,
             Worth::Any => !is_crammed,
-            // One for each turn, and without it the turn would never end.
-            Worth::End => true,
+            // Without it the turn would never end. One for each turn, and so many turns no server runs meanwhile.
+            Worth::End => {
+                let ends = || self.parked.iter().filter(|parked| matches!(parked.worth, Worth::End));
+                !is_crammed || (ends().count() < MAX_PARKED_ENDS && !ends().any(|parked| parked.turn == turn))
+            }
         };
         if !has_room {
             self.unparked += 1;
@@ -243,7 +277,9 @@ impl Connection {
         line: &[u8],
         message: &Incoming<'_>,
     ) {
-        self.offer_turn(now, thread, turn, message.keys.root_turn_id.as_deref());
+        if !self.offer_turn(now, thread, turn, message.keys.root_turn_id.as_deref()) {
+            return;
+        }
         let live = self.threads.get(thread).and_then(|entry| entry.live);
         let Some(key) = live.filter(|key| self.turns.get(key).is_some_and(|turn| !turn.unclaimed.is_empty())) else {
             return;
@@ -262,7 +298,12 @@ impl Connection {
                 ("thread/status/changed", Some("idle" | "systemError")) => self.handle_thread_idle(now, key),
                 ("thread/status/changed", Some("notLoaded"))
                 | ("thread/archived" | "thread/closed" | "thread/deleted", _) => self.handle_thread_gone(now, key),
-                ("thread/status/changed", _) => self.hear_asking(now, key, super::watch::is_asking(params)),
+                ("thread/status/changed", status) => {
+                    if status == Some("active") {
+                        self.handle_thread_active(key);
+                    }
+                    self.hear_asking(now, key, super::watch::is_asking(params));
+                }
                 _ => {}
             }
             return;
@@ -275,7 +316,11 @@ impl Connection {
                     _ if kind.is_some() => Worth::Delta,
                     _ => Worth::Any,
                 };
-                entry.park(named, worth, &self.config.limits, What::Line(line.into()));
+                let line = match worth {
+                    Worth::End if line.len() > MAX_PARKED_END => end_in_short(keys).into(),
+                    _ => line.into(),
+                };
+                entry.park(named, worth, &self.config.limits, What::Line(line));
             }
             if let Some(id) = shown {
                 self.name_turn(now, key, id);
@@ -388,11 +433,11 @@ impl Connection {
             }
         }
         gap.into_iter().for_each(|gap| self.push_to_turn(key, gap));
-        self.unpark_asks(now, &thread);
+        self.unpark_asks(Some(now), &thread);
     }
 
     /// Forgets what was parked for a turn that will not be named.
-    pub(super) fn drop_parked(&mut self, now: Time, thread: &ThreadId) {
+    pub(super) fn drop_parked(&mut self, now: Option<Time>, thread: &ThreadId) {
         if let Some(entry) = self.threads.get_mut(thread) {
             drop(entry.unpark());
         }
@@ -436,7 +481,11 @@ impl Connection {
         match scope {
             Scope::Connection => Some(&mut self.log),
             Scope::Tree(root) => self.kin.tree(root, make, self.link.closed().is_some()),
-            Scope::Turn(key) => self.turns.get_mut(key).map(|turn| &mut turn.log),
+            Scope::Turn(key) => match self.turns.get_mut(key) {
+                Some(turn) => Some(&mut turn.log),
+                // Nobody begins to listen to it.
+                None => self.left_logs.get_mut(key).filter(|_| !make),
+            },
             Scope::Thread(thread) | Scope::Turns(thread) => {
                 if make && !self.threads.contains_key(thread) {
                     let mut entry = ThreadEntry::default();

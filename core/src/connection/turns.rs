@@ -20,6 +20,9 @@ use serde_json::value::RawValue;
 /// How often an interrupt is held again after the server refused it as too early.
 const MAX_INTERRUPT_REFUSALS: u32 = 3;
 
+/// How long a turn that has to be stopped is left alone after the server has refused to.
+const INTERRUPT_PAUSE: Duration = Duration::from_secs(1);
+
 /// How many turns that ended are remembered, to tell an end that comes twice or late from one under an unknown name.
 const RECENT_ENDS: usize = 64;
 
@@ -284,7 +287,7 @@ impl Connection {
                 turn.is_over_for_server = true;
                 self.leave_review(key);
                 if !detached {
-                    self.drop_parked(now, &thread);
+                    self.drop_parked(Some(now), &thread);
                 }
                 self.handle_turn_over(key, ended);
             }
@@ -326,7 +329,11 @@ impl Connection {
         match &turn.interrupt {
             Interrupt::Held { .. } => self.send_held_interrupt(now, key),
             // Past its deadline it is stopped, though an interrupt failed before; and so is one that was dropped for that.
-            interrupt if (turn.wants_stop || turn.state() == State::TimedOut) && interrupt.may_ask() => {
+            interrupt
+                if (turn.wants_stop || turn.state() == State::TimedOut)
+                    && interrupt.may_ask()
+                    && turn.interrupt_again.is_none_or(|again| now >= again) =>
+            {
                 self.hold_interrupt(now, key);
             }
             _ => {}
@@ -354,6 +361,16 @@ impl Connection {
         if turn.state().is_end() && turn.is_evident {
             turn.is_over_for_server = true;
             self.handle_turn_over(key, false);
+        }
+    }
+
+    /// The server says that the thread of the turn is active, after it was idle or not: its end is not to be waited for yet.
+    pub(super) fn handle_thread_active(&mut self, key: TurnKey) {
+        let Some(turn) = self.turns.get_mut(&key).filter(|turn| turn.is_evident && !turn.state().is_end()) else {
+            return;
+        };
+        if let Some(until) = turn.idle_until.take() {
+            self.turn_timers.remove(&(until, key, TurnTimer::Idle));
         }
     }
 
@@ -441,6 +458,7 @@ impl Connection {
             }
             Err(error) => {
                 turn.advance(Cause::InterruptRefused);
+                turn.interrupt_again = Some(now + INTERRUPT_PAUSE);
                 self.settle_interrupt(key, Err(other_turn(error)));
             }
         }
@@ -451,14 +469,19 @@ impl Connection {
         let Some(turn) = self.turns.get_mut(&key) else { return };
         let is_over_for_server = turn.is_over_for_server;
         let thread = turn.thread.clone();
-        if ended {
+        if ended || is_over_for_server {
+            if let Some(until) = turn.idle_until.take() {
+                self.turn_timers.remove(&(until, key, TurnTimer::Idle));
+            }
+        }
+        if is_over_for_server {
+            // One that ended only here is still to be named, so that it can be stopped.
             self.stop_naming_timer(key);
+        }
+        if ended {
             let Some(turn) = self.turns.get_mut(&key) else { return };
             if let Some((at, _)) = turn.deadline {
                 self.turn_timers.remove(&(at, key, TurnTimer::Deadline));
-            }
-            if let Some(until) = turn.idle_until.take() {
-                self.turn_timers.remove(&(until, key, TurnTimer::Idle));
             }
             if let Some(at) = turn.silence.as_mut().and_then(|silence| silence.armed.take()) {
                 self.turn_timers.remove(&(at, key, TurnTimer::Silence));
@@ -647,7 +670,7 @@ impl Connection {
     /// do that it is not waited for longer than after any end, and from others for as long as for an answer. A turn that does
     /// run may have ended under a name that nobody was told.
     pub(super) fn handle_end_of_other(&mut self, now: Time, key: TurnKey, named: Option<&str>) {
-        let Some(turn) = self.turns.get(&key).filter(|turn| turn.id.is_some() && !turn.state().is_end()) else {
+        let Some(turn) = self.turns.get(&key).filter(|turn| turn.id.is_some() && !turn.is_over_for_server) else {
             return;
         };
         let is_known = |named| self.recent_ends.iter().any(|recent| recent == named);
@@ -741,15 +764,14 @@ impl Connection {
             return;
         };
         self.requests.abandon(start);
-        turn.is_over_for_server = true;
+        let ended = turn.end_unstarted(CallError::new(TurnStart::METHOD, Fault::Withdrawn));
         let thread = turn.thread.clone();
         self.sandbox_refused(&thread, key);
-        self.leave_review(key);
-        let Some(turn) = self.turns.get_mut(&key) else { return };
-        if let Some((at, _)) = turn.deadline {
-            self.turn_timers.remove(&(at, key, TurnTimer::Deadline));
+        if !matches!(self.turns.get(&key).map(|turn| &turn.origin), Some(Origin::Detached)) {
+            self.drop_parked(None, &thread);
         }
-        self.handle_turn_over(key, false);
+        self.leave_review(key);
+        self.handle_turn_over(key, ended);
     }
 
     fn leave_queue(&mut self, key: TurnKey) {
@@ -760,11 +782,18 @@ impl Connection {
         }
     }
 
-    /// Forgets a turn that is over here and there and that nobody asks for.
+    /// Forgets a turn that is over here and there and that nobody asks for. Who listens to it still has its events to read.
     fn prune_turn(&mut self, key: TurnKey) {
-        if self.turns.get(&key).is_some_and(|turn| !turn.is_held() && turn.is_over_for_server) {
-            self.turns.remove(&key);
-            self.asks.forget_turn(key);
+        if self.turns.get(&key).is_none_or(|turn| turn.is_held() || !turn.is_over_for_server) {
+            return;
+        }
+        self.asks.forget_turn(key);
+        let Some(turn) = self.turns.remove(&key) else { return };
+        let mut log = turn.log;
+        if !log.is_unheard() {
+            let events = &mut self.events;
+            log.finish(|subscription| events.push_back(Event::Readable(subscription)));
+            self.left_logs.insert(key, log);
         }
     }
 

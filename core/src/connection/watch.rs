@@ -22,6 +22,9 @@ const REMEMBERED_ENDS: usize = 64;
 /// The longest of them that is kept as it came, in bytes. Of a longer one it is known that the turn ended.
 const MAX_REMEMBERED_END: usize = 64 * 1024;
 
+/// The longest name of a thread or turn that is remembered though nobody here has to do with it, in bytes.
+const MAX_NAME: usize = 1024;
+
 /// What is known of a thread, whether anybody here has to do with it or not.
 #[derive(Clone, Default)]
 pub(super) struct Watched {
@@ -247,8 +250,10 @@ impl Connection {
         let Some(thread) = keys.thread() else { return };
         match method {
             "turn/started" => {
-                let running = keys.turn().map(TurnId::from);
-                let root = keys.root_turn_id.as_deref().map(TurnId::from);
+                // So long a name is no server's, and nobody waits for its end.
+                let is_name = |id: &&str| id.len() <= MAX_NAME;
+                let running = keys.turn().filter(is_name).map(TurnId::from);
+                let root = keys.root_turn_id.as_deref().filter(is_name).map(TurnId::from);
                 if let Some(watched) = self.watched(thread) {
                     watched.running = running;
                     watched.root = root;
@@ -286,7 +291,8 @@ impl Connection {
         // What is repeated of an old turn says what the thread had used before this one.
         let live = self.threads.get(thread).and_then(|entry| entry.live).and_then(|key| self.turns.get_mut(&key));
         if let Some(turn) = live {
-            if turn.id.as_ref().is_some_and(|id| Some(id.as_str()) != named) {
+            let is_its_own = |named| turn.is_named(named) || turn.alias.as_ref().is_some_and(|alias| alias == named);
+            if turn.id.is_some() && !named.is_some_and(is_its_own) {
                 turn.set_usage_before(&token_usage.total);
             }
         }
@@ -297,7 +303,7 @@ impl Connection {
 
     fn watched(&mut self, thread: &str) -> Option<&mut Watched> {
         if !self.watched.contains_key(thread) {
-            if self.watched.len() >= self.config.limits.max_watched_threads {
+            if thread.len() > MAX_NAME || self.watched.len() >= self.config.limits.max_watched_threads {
                 return None;
             }
             self.watched.insert(thread.into(), Watched::default());
@@ -416,18 +422,18 @@ impl Connection {
         self.ends.push_back(EndOfOther { thread: thread.into(), turn: turn.into(), status, params });
     }
 
-    /// A turn began on a thread where somebody follows whatever turns there are.
-    pub(super) fn offer_turn(&mut self, now: Time, thread: &ThreadId, turn: &TurnId, root: Option<&str>) {
-        let Some(entry) = self.threads.get(thread) else { return };
+    /// A turn began on a thread where somebody follows whatever turns there are. Says whether they were told.
+    pub(super) fn offer_turn(&mut self, now: Time, thread: &ThreadId, turn: &TurnId, root: Option<&str>) -> bool {
+        let Some(entry) = self.threads.get(thread) else { return false };
         let readers = entry.turns_log.readers();
         if readers == 0 || entry.live.is_some() {
-            return;
+            return false;
         }
         let unclaimed = self.turns.values().filter(|turn| turn.thread == *thread && !turn.unclaimed.is_empty()).count();
         let event = if unclaimed >= self.config.limits.max_unclaimed_turns {
             RawEvent::Gap(1)
         } else {
-            let Ok(key) = self.attach_turn(now, thread, turn, &TurnOptions::default()) else { return };
+            let Ok(key) = self.attach_turn(now, thread, turn, &TurnOptions::default()) else { return false };
             let keys: Vec<SubscriptionKey> = (0..readers).map(|_| self.subscribe(Scope::Turn(key))).collect();
             if let Some(turn) = self.turns.get_mut(&key) {
                 turn.holders = u32::try_from(readers).unwrap_or(u32::MAX);
@@ -445,6 +451,7 @@ impl Connection {
         if let Some(entry) = self.threads.get_mut(thread) {
             entry.turns_log.push(event, policy, |key| events.push_back(Event::Readable(key)));
         }
+        true
     }
 
     /// A reader of a thread's turns goes, with the turns that it has not taken.

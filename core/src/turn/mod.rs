@@ -204,6 +204,8 @@ pub(crate) struct Turn {
     pub(crate) deadline: Option<(Time, Duration)>,
     /// How often the server has refused the interrupt as too early.
     pub(crate) interrupt_refusals: u32,
+    /// Not before this is the server asked again, by this connection's own accord, to stop it.
+    pub(crate) interrupt_again: Option<Time>,
 }
 
 impl Turn {
@@ -257,6 +259,7 @@ impl Turn {
                 .map(|limit| Box::new(Silence::new(limit, options.idle_deadline_at_work(limit)))),
             idle_until: None,
             interrupt_refusals: 0,
+            interrupt_again: None,
             last_origin: None,
         }
     }

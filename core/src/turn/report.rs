@@ -40,7 +40,8 @@ pub struct TurnUsage {
     pub reports: u32,
     /// How many tokens the model can hold, if the server said so.
     pub context_window: Option<i64>,
-    /// Whether the turn may have used more than this: it was attached to or joined while it ran, its events had a gap, or
+    /// Whether the turn may have used more than this: it ended here alone, by a deadline or with the connection; it was attached to
+    /// or joined while it ran, its events had a gap, or
     /// the sums of its thread went down, as they may when a thread is compacted.
     pub is_lower_bound: bool,
 }
@@ -164,7 +165,8 @@ impl TurnReport {
             final_response: final_response(&items),
             items,
             open_items: collected.open_items(),
-            usage: collected.usage(is_partial),
+            // The server's turn goes on after an end that is only this side's.
+            usage: collected.usage(is_partial || matches!(ending.state, State::TimedOut | State::Lost)),
             error: end
                 .error
                 .and_then(|error| serde_json::from_str(error.get()).ok())

@@ -11,6 +11,7 @@ mod corners;
 mod cut;
 mod cuts;
 mod edges;
+mod found;
 mod framing;
 mod handshake;
 mod kin;
