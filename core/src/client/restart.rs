@@ -2,9 +2,11 @@
 
 use super::{Codex, Turn, TurnRequest, hub::Session};
 use crate::{
+    connection::KnownSettings,
     error::{CallError, Delivery, Fault, TurnError},
     id::ThreadId,
-    protocol::ThreadResume,
+    protocol::{SandboxMode, SandboxPolicy, ThreadResume},
+    sandbox::is_at_most,
 };
 use std::{
     process,
@@ -21,7 +23,8 @@ const MARKS: &str = "0.144.4";
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
 /// Starts a turn. If the session replaces servers that die, and this one dies before it has taken the turn, the turn is
-/// started once more on the next: after the thread was resumed there, and only if its history does not hold the turn.
+/// started once more on the next: after the thread was resumed there, and only if its history does not hold the turn, and if
+/// the thread's sandbox allows no more there than it did and its approvals are what they were.
 pub(super) async fn start_turn(
     session: &Arc<Session>,
     thread: &ThreadId,
@@ -55,15 +58,48 @@ pub(super) async fn start_turn(
     if next.generation == session.generation {
         return Err(error);
     }
-    let Ok(history) = Codex::of(&next).request_raw("thread/resume", ThreadResume::new(thread.clone())).await else {
+    let settings = |session: &Session| session.hub.read(|connection| connection.thread_settings(thread));
+    let before = settings(session).unwrap_or_default();
+    let Ok(history) = Codex::of(&next).request_raw("thread/resume", resume_as(thread, &before)).await else {
         // The thread is not there, or not to be had: the end of the server before is what happened to the turn.
         return Err(error);
     };
+    // A server restores from its own settings what it does not find with the thread, and they may allow more.
+    if !holds_to(&settings(&next).unwrap_or_default(), &before) {
+        return Err(error);
+    }
     if *delivery == Delivery::Sent && mark.is_none_or(|mark| holds(history.as_str(), &mark)) {
         return Err(error);
     }
     let request = request.shortened(next.hub.now().since(since));
     Turn::start(&next, thread, request, with_events).await
+}
+
+/// A resume that says again what the thread had.
+fn resume_as(thread: &ThreadId, settings: &KnownSettings) -> ThreadResume {
+    let mut params = ThreadResume::new(thread.clone());
+    params.permissions.clone_from(&settings.permission_profile);
+    if params.permissions.is_none() {
+        params.sandbox = settings.sandbox.as_ref().and_then(|sandbox| match sandbox {
+            SandboxPolicy::DangerFullAccess => Some(SandboxMode::DangerFullAccess),
+            SandboxPolicy::ReadOnly(_) => Some(SandboxMode::ReadOnly),
+            SandboxPolicy::WorkspaceWrite(_) => Some(SandboxMode::WorkspaceWrite),
+            _ => None,
+        });
+    }
+    params.approval_policy.clone_from(&settings.approval_policy);
+    params.approvals_reviewer.clone_from(&settings.approvals_reviewer);
+    params
+}
+
+/// Whether a thread may do no more than before, and asks as it did. What is not known is not the same as anything.
+fn holds_to(now: &KnownSettings, before: &KnownSettings) -> bool {
+    let is_as_tight = match (&now.sandbox, &before.sandbox) {
+        (Some(now), Some(before)) => is_at_most(now, before),
+        (now, before) => now.is_none() && before.is_none(),
+    };
+    let approvals = |settings: &KnownSettings| (settings.approval_policy.clone(), settings.approvals_reviewer.clone());
+    is_as_tight && approvals(now) == approvals(before)
 }
 
 /// Whether a history holds the turn with this mark. The mark is looked for as it is written in JSON, wherever it stands: if a

@@ -151,6 +151,42 @@ scenario! {
 }
 
 scenario! {
+    fn pr_16_a_turn_is_not_started_again_where_its_thread_may_do_more_or_asks_less() {
+        let told = |sandbox: &str, approvals: &str| json!({
+            "thread": {"id": "$params.threadId", "turns": []}, "model": "m", "modelProvider": "p", "cwd": "/w",
+            "sandbox": {"type": sandbox}, "approvalPolicy": approvals, "approvalsReviewer": "user"});
+        for (sandbox, approvals, may_run) in [
+            ("workspaceWrite", "on-request", true),
+            ("readOnly", "on-request", true),
+            ("dangerFullAccess", "on-request", false),
+            ("brandNew", "on-request", false),
+            ("workspaceWrite", "never", false),
+        ] {
+            let turn = json!({"id": "U", "status": "inProgress"});
+            let ended = json!({"threadId": "$thread", "turn": {"id": "U", "status": "completed"}});
+            let next = Script::new()
+                .rule(Rule::on("thread/resume").reply(told(sandbox, approvals)))
+                .rule(Rule::on("turn/start").reply(json!({"turn": turn})).notify("turn/completed", ended));
+            let dying = Script::new().rule(Rule::on("turn/start").exit(3));
+            let server = series(&[dying, next]);
+            let codex = wait!(rt::spawn_with(&server.series_command(), restarting())).expect("connects");
+            let params = ThreadStart::new().sandbox("workspace-write").approval_policy("on-request");
+            let thread = wait!(codex.thread_start(params)).expect("a thread");
+            let outcome = wait!(thread.run("Go."));
+            let resumed = server.received_by(2, "thread/resume");
+            assert_eq!(resumed[0]["sandbox"], "workspace-write", "what it had is said again");
+            assert_eq!((&resumed[0]["approvalPolicy"], &resumed[0]["approvalsReviewer"]), (&json!("on-request"), &json!("user")));
+            assert_eq!(server.received_by(2, "turn/start").len(), usize::from(may_run), "{sandbox}, {approvals}");
+            assert_eq!(outcome.is_ok(), may_run, "{sandbox}, {approvals}: {outcome:?}");
+            if let Err(error) = outcome {
+                assert!(error.is_closed(), "the end of the server before: {error}");
+            }
+            wait!(codex.close());
+        }
+    }
+}
+
+scenario! {
     fn pr_16_a_server_that_dies_after_it_has_taken_the_turn_is_a_lost_turn_and_nothing_runs_again() {
         // After the answer; and without an answer, but with an event.
         let answered = Rule::on("turn/start").reply(json!({"turn": {"id": "U", "status": "inProgress"}})).delay(50).exit(3);
