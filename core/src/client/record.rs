@@ -11,11 +11,15 @@ use std::{
     fs::File,
     hash::{BuildHasher, Hasher},
     io::{self, BufWriter, Write},
+    panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
 };
+
+/// A wait that is longer than the clock can count is made of pieces of this length.
+const LONGEST: Duration = Duration::from_secs(3600);
 
 /// How many records are taken out under one lock.
 const BATCH: usize = 256;
@@ -133,10 +137,9 @@ impl Recorder {
     /// thread: to be called when the session is closed.
     #[must_use]
     pub fn wait(&self, within: Duration) -> bool {
-        let until = Instant::now() + within;
-        let mut state = lock(&self.shared.state);
+        let (begin, mut state) = (Instant::now(), lock(&self.shared.state));
         while state.running > 0 {
-            let left = until.saturating_duration_since(Instant::now());
+            let left = within.saturating_sub(begin.elapsed()).min(LONGEST);
             if left.is_zero() {
                 return false;
             }
@@ -163,7 +166,8 @@ impl Recorder {
         let started = thread::Builder::new().name("turnwire-recorder".into()).spawn(move || {
             // Whatever the sink does, whoever waits hears of the end.
             let ended = Ended(&recorder);
-            if let Err(error) = recorder.run(&own, &bell) {
+            let run = catch_unwind(AssertUnwindSafe(|| recorder.run(&own, &bell)));
+            if let Err(error) = run.unwrap_or_else(|_| Err(io::Error::other("the sink panicked"))) {
                 own.read(|connection| connection.set_tap(false));
                 recorder.fail(&error);
             }

@@ -62,13 +62,18 @@ const KEPT_IDS: [&str; 21] = [
     "turnId",
 ];
 
+/// Names below which there are known members in one message, and whatever anybody likes in another: a form's answers, what a
+/// tool returns, a setting's value.
+const MIXED: [&str; 6] = ["content", "details", "input", "output", "result", "value"];
+
 /// Takes texts out of messages and leaves their structure.
 ///
 /// What stays is listed, and everything else goes: the names of members that a server's schema knows; under such a
 /// name, the words that the schema itself spells out for it (methods, kinds, statuses, policies), numbers and booleans where the schema has them; the
 /// ids of messages; UUIDs that threads, turns, items and requests are named by. Other ids become `id-` and a hash, so that
 /// what belonged together still does. Every other text becomes as many `x` as it had characters; below members that
-/// anybody may fill, numbers become 0 and names hashes. Of the version of the server nothing is taken out.
+/// anybody may fill, numbers become 0 and names hashes. Where that depends on the message, and in messages whose method is not known,
+/// numbers become 0 too, and an `id` a hash; the names that are known stay. Of the version of the server nothing is taken out.
 ///
 /// Of the errors that a server tells apart by their text only, those that this crate knows keep that text.
 ///
@@ -212,6 +217,8 @@ enum Place {
     Error,
     /// Below something whose members are known.
     Known,
+    /// Below something that has known members in some messages.
+    Mixed,
     /// Below something that anybody may fill.
     Opaque,
 }
@@ -227,7 +234,8 @@ struct Below<'a> {
 
 impl Below<'_> {
     fn may_be(&self, flag: u8) -> bool {
-        self.place != Place::Opaque && self.member.is_some_and(|(_, flags, _)| flags & flag != 0)
+        let is_typed = !matches!(self.place, Place::Mixed | Place::Opaque);
+        is_typed && self.member.is_some_and(|(_, flags, _)| flags & flag != 0)
     }
 
     fn text(&self, text: &str) -> String {
@@ -241,6 +249,7 @@ impl Below<'_> {
         match name {
             "userAgent" => user_agent(text),
             "message" if self.place == Place::Error => known_error(text, self.redactor),
+            "id" if self.place == Place::Mixed => alloc::format!("id-{:016x}", self.redactor.hash(text)),
             _ if KEPT_IDS.contains(&name) => self.redactor.id(text),
             _ if name.ends_with("Id") || name.ends_with("Ids") => {
                 alloc::format!("id-{:016x}", self.redactor.hash(text))
@@ -321,7 +330,7 @@ impl<'de> Visitor<'de> for Below<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let Self { redactor, out, place: here, .. } = self;
         out.push('{');
-        let mut is_first = true;
+        let (mut is_first, mut is_known_method) = (true, false);
         while let Some(name) = map.next_key::<String>()? {
             if !is_first {
                 out.push(',');
@@ -334,20 +343,30 @@ impl<'de> Visitor<'de> for Below<'_> {
             };
             match member {
                 Some((name, ..)) => out.push_str(&quoted(name)),
-                None if here != Place::Opaque && is_uuid(&name) => out.push_str(&quoted(&name)),
+                None if here == Place::Known && is_uuid(&name) => out.push_str(&quoted(&name)),
                 None => out.push_str(&alloc::format!("\"key-{:016x}\"", redactor.hash(&name))),
             }
             out.push(':');
             let place = match (here, member) {
                 (Place::Message, Some(("error", ..))) | (Place::Error, Some(("message", ..))) => Place::Error,
+                (Place::Error, Some(("data", ..))) => Place::Mixed,
+                (Place::Message, Some(("params", ..))) if !is_known_method => Place::Mixed,
                 (Place::Opaque, _) => Place::Opaque,
                 (_, Some((_, flags, _))) if framing.is_none() && flags & OPAQUE != 0 => Place::Opaque,
+                (Place::Mixed, Some(_)) => Place::Mixed,
+                (_, Some((name, ..))) if framing.is_none() && MIXED.contains(name) => Place::Mixed,
                 (_, Some(_)) => Place::Known,
                 // The key of a map of threads: what stands below has a type.
-                (_, None) if is_uuid(&name) => Place::Known,
+                (Place::Known, None) if is_uuid(&name) => Place::Known,
                 (_, None) => Place::Opaque,
             };
+            let begin = out.len();
             map.next_value_seed(Below { redactor, out, member, place })?;
+            if here == Place::Message && name == "method" {
+                // What is not known is blanked.
+                let written = out.get(begin..).unwrap_or_default();
+                is_known_method = is_method(written.trim_matches('"'));
+            }
         }
         out.push('}');
         Ok(())
@@ -533,5 +552,29 @@ mod tests {
         assert!(line.contains("` but found `id-"), "{line}");
         let line = redacted(r#"{"id":1,"error":{"code":-32600,"message":"no such file: /home/me"}}"#);
         assert!(!line.contains("home"), "{line}");
+    }
+
+    #[test]
+    fn what_anybody_may_fill_in_one_message_keeps_no_number_and_no_id_in_any() {
+        let secret = "3fa85f64-5717-4562-b3fc-2c963f66afa6";
+        for line in [
+            r#"{"id":1,"result":{"action":"accept","content":{"code":482913,"value":482913,"id":"SECRET","pin":482913}}}"#,
+            r#"{"method":"item/completed","params":{"item":{"type":"mcpToolCall","id":"i","result":{"content":[{"type":"text","text":"x","balance":482913,"value":482913,"code":482913,"position":482913}]}}}}"#,
+            r#"{"id":1,"method":"config/value/write","params":{"keyPath":"a","value":482913}}"#,
+            r#"{"id":1,"method":"config/value/write","params":{"keyPath":"a","value":{"code":482913,"port":482913}}}"#,
+            r#"{"id":1,"error":{"code":-32600,"message":"no","data":{"code":482913,"id":"SECRET","SECRET":1}}}"#,
+            r#"{"method":"brand/new","params":{"code":482913,"SECRET":0,"value":[482913],"id":"SECRET"}}"#,
+        ] {
+            let line = Line::new(line.replace("SECRET", secret).as_bytes());
+            let text = Redactor::default().line(&line).text().into_owned();
+            assert!(!text.contains("482913") && !text.contains(secret), "{text}");
+        }
+        // What the machine tells by it stays.
+        let error = br#"{"id":7,"error":{"code":-32600,"message":"no","data":{"codexErrorInfo":"serverOverloaded"}}}"#;
+        let text = Redactor::default().line(&Line::new(error)).text().into_owned();
+        assert!(
+            text.contains("-32600") && text.contains("\"serverOverloaded\"") && text.contains("\"id\":7"),
+            "{text}"
+        );
     }
 }

@@ -205,6 +205,34 @@ scenario! {
     }
 }
 
+/// A sink that panics.
+struct Panicky;
+
+impl Sink for Panicky {
+    fn begin(&mut self, _: &Header) -> io::Result<()> {
+        panic!("this panic is the test's")
+    }
+
+    fn record(&mut self, _: &Record) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+scenario! {
+    fn ob_03_a_sink_that_panics_has_failed_and_whoever_waits_without_end_hears_of_it() {
+        let recorder = rt::Recorder::new(Panicky);
+        let mut config = rt::Config::default();
+        config.recorder = Some(recorder.clone());
+        let server = scripted(&script());
+        let codex = wait!(rt::spawn_with(&server.command(), config)).expect("connects");
+        wait!(codex.models()).expect("answered");
+        assert!(recorder.wait(std::time::Duration::MAX));
+        assert!(recorder.failure().is_some_and(|error| error.to_string().contains("panicked")));
+        wait!(codex.models()).expect("answered still");
+        wait!(codex.close());
+    }
+}
+
 scenario! {
     fn ob_03_a_recording_may_begin_later() {
         let server = scripted(&script());
