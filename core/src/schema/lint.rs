@@ -89,6 +89,14 @@ impl Linter<'_> {
             return self.reference(path, node, reference);
         }
         if let Some(choices) = node.get("anyOf") {
+            // What else there is would hold together with each choice, and a closed object fits no other closed object.
+            let has_more = node.keys().any(|word| {
+                !["anyOf", "description"].contains(&&**word)
+                    && !(path == "$" && ["$defs", "$schema", "definitions"].contains(&&**word))
+            });
+            if has_more && path != "$" {
+                self.fault(path, SchemaFaultKind::Siblings);
+            }
             match choices.as_array().filter(|choices| !choices.is_empty()) {
                 Some(choices) => {
                     for (index, choice) in choices.iter().enumerate() {

@@ -54,7 +54,7 @@ pub enum SchemaFaultKind {
     Open,
     /// The root is no object. A list or a word has to be put into one.
     Root,
-    /// A `$ref` with other words beside it.
+    /// A `$ref` or an `anyOf` with other words beside it.
     Siblings,
     /// Nothing says what type it is.
     Untyped,
@@ -72,7 +72,7 @@ impl fmt::Display for SchemaFault {
             SchemaFaultKind::Optional => write!(f, "`{path}` is not required"),
             SchemaFaultKind::Open => write!(f, "`{path}` is not closed"),
             SchemaFaultKind::Root => write!(f, "`{path}` is no object"),
-            SchemaFaultKind::Siblings => write!(f, "`{path}` has more than its `$ref`"),
+            SchemaFaultKind::Siblings => write!(f, "`{path}` has more than its `$ref` or `anyOf`"),
             SchemaFaultKind::Untyped => write!(f, "`{path}` has no type"),
             SchemaFaultKind::Unsupported(word) => write!(f, "`{path}` has `{word}`"),
         }

@@ -126,6 +126,14 @@ fn merge_parts(object: &mut Map<String, Value>, root: &Value) {
         return;
     }
     let Some(parts) = parts.iter().map(|part| as_object(part, root)).collect::<Option<Vec<_>>>() else { return };
+    // Two that say different things of one key are not made one.
+    let mut said: Map<String, Value> = Map::new();
+    let lists = core::iter::once(&*object).chain(parts.iter().copied()).filter_map(|part| part.get("properties"));
+    for (name, value) in lists.filter_map(Value::as_object).flatten() {
+        if said.insert(name.clone(), value.clone()).is_some_and(|before| before != *value) {
+            return;
+        }
+    }
     object.remove("allOf");
     object.remove("$ref");
     object.entry("type").or_insert_with(|| "object".into());
@@ -209,7 +217,7 @@ fn drop_format(object: &mut Map<String, Value>) {
 /// Closes an object and requires all its keys.
 fn close(object: &mut Map<String, Value>, root: &Value, depth: usize) {
     // A map from any key to a value has no strict form: it stays open, and is found.
-    if object.get("additionalProperties").is_none_or(|more| more == &Value::Bool(true)) && !is_map(object) {
+    if object.get("additionalProperties").is_none() {
         object.insert("additionalProperties".into(), Value::Bool(false));
     }
     let required: Vec<String> = object
@@ -274,6 +282,9 @@ fn nullable(value: Value, root: &Value) -> Value {
     }
     if let (true, Some(Value::Array(names))) = (is_plain, object.get_mut("type")) {
         names.push("null".into());
+        if let Some(Value::Array(values)) = object.get_mut("enum") {
+            values.push(Value::Null);
+        }
         return Value::Object(object);
     }
     if let Some(Value::Array(choices)) = object.get_mut("anyOf") {

@@ -112,6 +112,38 @@ fn a_raw_schema_is_linted_with_the_path_of_each_fault() {
     );
 }
 
+/// The faults of a schema for a member `v` of an object, after what can be done for it was done.
+fn faults_of(value: Value) -> Vec<SchemaFault> {
+    let whole = json!({"type": "object", "properties": {"v": value}, "required": ["v"]});
+    normalise(&Json::from(whole)).err().map(|error| error.faults).unwrap_or_default()
+}
+
+#[test]
+fn what_would_fit_nothing_or_mean_something_else_is_a_fault() {
+    // A struct with a flattened enum: closed twice, no object would fit both.
+    let flattened = json!({"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "anyOf": [
+        {"type": "object", "properties": {"kind": {"const": "x"}}, "required": ["kind"]},
+        {"type": "object", "properties": {"kind": {"const": "y"}, "n": {"type": "integer"}}, "required": ["kind", "n"]}]});
+    assert!(faults_of(flattened).iter().any(|fault| fault.kind == SchemaFaultKind::Siblings));
+    let beside = json!({"anyOf": [{"type": "string"}], "type": "object", "properties": {"q": {"type": "strnig"}}});
+    assert!(!faults_of(beside).is_empty());
+    // Two parts that say different things of one key.
+    let part = |of: &str| json!({"type": "object", "properties": {"b": {"type": of}}, "required": ["b"]});
+    let torn = json!({"allOf": [part("string"), part("integer")]});
+    assert!(!faults_of(torn).is_empty());
+    assert!(faults_of(json!({"allOf": [part("string"), part("string")]})).is_empty());
+    // A map beside members.
+    let open = json!({"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": true});
+    assert!(faults_of(open).iter().any(|fault| fault.kind == SchemaFaultKind::Open));
+}
+
+#[test]
+fn an_optional_value_of_several_types_may_be_null() {
+    let whole = json!({"type": "object", "properties": {"v": {"enum": ["a", 1]}}});
+    let schema = normal(whole).expect("strict");
+    assert_eq!(schema["properties"]["v"], json!({"type": ["string", "integer", "null"], "enum": ["a", 1, null]}));
+}
+
 #[test]
 fn a_schema_that_refers_to_itself_ends() {
     let schema = json!({"$ref": "#/$defs/Node", "$defs": {"Node": {"type": "object", "properties": {
