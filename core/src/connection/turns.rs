@@ -754,7 +754,7 @@ impl Connection {
     fn drop_unsent_start(&mut self, key: TurnKey) {
         let Some(turn) = self.turns.get_mut(&key) else { return };
         let is_wanted = turn.is_held() && !turn.state().is_end();
-        if turn.id.is_some() || is_wanted || turn.origin.is_taken() {
+        if turn.id.is_some() || is_wanted || turn.is_over_for_server || turn.origin.is_taken() {
             return;
         }
         if turn.state() == State::Queued {

@@ -114,6 +114,18 @@ fn a_start_that_is_taken_back_ends_for_who_listens_and_leaves_nothing_for_the_ne
     lab.connection.unsubscribe(thread);
 }
 
+#[test]
+fn a_turn_that_was_refused_takes_nothing_of_the_next_one_when_it_is_let_go() {
+    let mut lab = Lab::ready();
+    let (first, _, id) = lab.start_turn("T");
+    lab.say(json!({"id": id, "error": {"code": -32600, "message": "no"}}));
+    let (_, reader, id) = lab.start_turn("T");
+    lab.notify("turn/started", started("T", "U", "U"));
+    lab.connection.release_turn(first);
+    lab.say(json!({"id": id, "result": {"turn": {"id": "U"}}}));
+    assert_eq!(lab.read(reader).len(), 1, "what came before its name");
+}
+
 fn usage_of(lab: &mut Lab, key: TurnKey) -> TurnUsage {
     let report = lab.connection.take_report(key).expect("it ended").expect("it started");
     match report.into_result() {

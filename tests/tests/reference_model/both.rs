@@ -317,7 +317,7 @@ impl Both {
         self.model.write();
         let ids: Vec<u64> = lines.iter().filter_map(|line| line["id"].as_u64()).collect();
         let expected = std::mem::take(&mut self.model.written);
-        assert_eq!(ids, expected, "what is written after {after:?}");
+        assert_eq!(ids, expected, "what is written after {after:?}: {lines:?}");
         for (line, id) in lines.iter().zip(expected) {
             let what = self.model.requests[usize::try_from(id).expect("small") - 2].what;
             let method = match what {

@@ -85,6 +85,8 @@ pub(crate) struct Turn {
     over_for_server: bool,
     pub(crate) released: bool,
     interrupt: Interrupt,
+    /// Not before this is it interrupted again, after a refusal.
+    again_at: u64,
     deadline: Option<u64>,
     /// Came before the name: what, and whether it is the end, with its state.
     parked: Vec<(String, Option<State>)>,
@@ -101,6 +103,7 @@ impl Turn {
 pub(crate) const CALL: u64 = 1000;
 pub(crate) const REPLY: u64 = 600;
 pub(crate) const INTERRUPT: u64 = 300;
+const INTERRUPT_PAUSE: u64 = 1_000;
 pub(crate) const IN_FLIGHT: usize = 3;
 
 #[derive(Default)]
@@ -146,6 +149,7 @@ impl Model {
             over_for_server: false,
             released: false,
             interrupt: Interrupt::Idle,
+            again_at: 0,
             deadline: deadline.map(|limit| self.now + limit),
             parked: Vec::new(),
             events: Vec::new(),
@@ -344,6 +348,7 @@ impl Model {
                     self.turns[key].state = State::Running;
                 }
                 let is_answered = outcome == Outcome::Answered;
+                self.turns[key].again_at = self.now + INTERRUPT_PAUSE;
                 self.settle(key, if is_answered { Stopped::Acknowledged } else { Stopped::Not(outcome) });
             }
         }
@@ -379,6 +384,7 @@ impl Model {
             None => {
                 turn.evident = true;
                 let again = matches!(turn.interrupt, Interrupt::Settled(stopped) if may_ask_again(stopped));
+                let again = again && self.now >= turn.again_at;
                 if turn.state == State::TimedOut && (again || matches!(turn.interrupt, Interrupt::Idle)) {
                     self.hold_interrupt(key);
                 }
@@ -446,7 +452,7 @@ impl Model {
             let start = turn.start;
             self.abandon(start);
             self.turns[key].over_for_server = true;
-            self.turns[key].deadline = None;
+            self.end(key, State::NotStarted);
             self.settle_open(key, Stopped::AlreadyEnded);
         }
     }
