@@ -90,10 +90,7 @@ impl Linter<'_> {
         }
         if let Some(choices) = node.get("anyOf") {
             // What else there is would hold together with each choice, and a closed object fits no other closed object.
-            let has_more = node.keys().any(|word| {
-                !["anyOf", "description"].contains(&&**word)
-                    && !(path == "$" && ["$defs", "$schema", "definitions"].contains(&&**word))
-            });
+            let has_more = node.keys().any(|word| !["anyOf", "description"].contains(&&**word));
             if has_more && path != "$" {
                 self.fault(path, SchemaFaultKind::Siblings);
             }
