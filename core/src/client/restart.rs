@@ -98,8 +98,7 @@ fn holds_to(now: &KnownSettings, before: &KnownSettings) -> bool {
         (Some(now), Some(before)) => is_at_most(now, before),
         (now, before) => now.is_none() && before.is_none(),
     };
-    let approvals = |settings: &KnownSettings| (settings.approval_policy.clone(), settings.approvals_reviewer.clone());
-    is_as_tight && approvals(now) == approvals(before)
+    is_as_tight && now.approval_policy == before.approval_policy && now.approvals_reviewer == before.approvals_reviewer
 }
 
 /// Whether a history holds the turn with this mark. The mark is looked for as it is written in JSON, wherever it stands: if a

@@ -2,10 +2,10 @@
 //!
 //! A request that somebody wants to answer is entered in a table and offered: to the stream of its turn, if the reader of
 //! that stream takes requests; else to the latest [listener](Connection::listen) for its kind. All others are refused at
-//! once, and so is what a listener does not take in its time: code that is never run answers nothing. While one is open everything
-//! else flows. It ends once: answered, refused, or closed because the server says that it is
-//! resolved, because its turn or its thread ended, because its time is up (then the refusal is written), or with the
-//! connection. An answer after that writes nothing and says why.
+//! once. What a listener does not take in its time is refused too: code that is never run answers nothing. While one is open
+//! everything else flows. It ends once: answered, refused, or closed because the server says that it is resolved, because its
+//! turn or its thread ended, because its time is up (then the refusal is written), or with the connection. An answer after
+//! that writes nothing and says why.
 //!
 //! The server sends a request again, under its id, when a thread is resumed. It is the same request then: it is not offered
 //! twice, and one answer settles it.

@@ -23,7 +23,8 @@ pub(super) const MAX_TIME_WANTED: usize = 64;
 /// The first server whose turns name the turn that they belong to.
 const ROOTS_SINCE: &str = "0.163.0";
 
-/// The longest end of a turn that is parked as it came, in bytes. Of a longer one it is known how the turn ended.
+/// The longest end of a turn that is parked as it came where there is no room, in bytes. Of a longer one it is known how the
+/// turn ended.
 const MAX_PARKED_END: usize = 64 * 1024;
 
 /// How many ends of turns are parked where there is no room for anything else.
@@ -116,6 +117,12 @@ impl ThreadEntry {
         self.live.is_none() && self.log.is_unheard() && self.turns_log.is_unheard() && self.queue.is_empty()
     }
 
+    /// Whether there is no room for so many bytes more, but for what has to be kept.
+    fn is_crammed(&self, more: usize, limits: &Limits) -> bool {
+        let bytes = self.parked_bytes.saturating_add(more);
+        self.parked.len() >= limits.max_parked_events.saturating_mul(2) || bytes > limits.max_unread_bytes
+    }
+
     /// Parks something, if there is room: half of it is for what is no delta.
     fn park(&mut self, turn: &str, worth: Worth, limits: &Limits, what: What) {
         let line = match &what {
@@ -124,7 +131,7 @@ impl ThreadEntry {
         };
         let (count, bytes) = (self.parked.len(), self.parked_bytes.saturating_add(line));
         let is_full = count >= limits.max_parked_events || bytes > limits.max_unread_bytes / 2;
-        let is_crammed = count >= limits.max_parked_events.saturating_mul(2) || bytes > limits.max_unread_bytes;
+        let is_crammed = self.is_crammed(line, limits);
         let has_room = match worth {
             Worth::Delta => !is_full,
             Worth::Any => !is_crammed,
@@ -316,11 +323,13 @@ impl Connection {
                     _ if kind.is_some() => Worth::Delta,
                     _ => Worth::Any,
                 };
+                let limits = &self.config.limits;
+                let is_too_long = line.len() > MAX_PARKED_END && entry.is_crammed(line.len(), limits);
                 let line = match worth {
-                    Worth::End if line.len() > MAX_PARKED_END => end_in_short(keys).into(),
+                    Worth::End if is_too_long => end_in_short(keys).into(),
                     _ => line.into(),
                 };
-                entry.park(named, worth, &self.config.limits, What::Line(line));
+                entry.park(named, worth, limits, What::Line(line));
             }
             if let Some(id) = shown {
                 self.name_turn(now, key, id);

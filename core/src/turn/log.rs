@@ -145,9 +145,11 @@ impl EventLog {
         self.readers_mut().for_each(|reader| reader.ended = true);
     }
 
-    /// Says that no more events come.
+    /// Says that no more events come, once.
     pub(crate) fn finish(&mut self, mut tell: impl FnMut(SubscriptionKey)) {
-        self.finished = true;
+        if core::mem::replace(&mut self.finished, true) {
+            return;
+        }
         self.readers_mut().for_each(|reader| reader.tell(&mut tell));
     }
 

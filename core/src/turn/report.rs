@@ -40,9 +40,9 @@ pub struct TurnUsage {
     pub reports: u32,
     /// How many tokens the model can hold, if the server said so.
     pub context_window: Option<i64>,
-    /// Whether the turn may have used more than this: it ended here alone, by a deadline or with the connection; it was attached to
-    /// or joined while it ran, its events had a gap, or
-    /// the sums of its thread went down, as they may when a thread is compacted.
+    /// Whether the turn may have used more than this: it ended here alone, by a deadline or with the connection; it was
+    /// attached to or joined while it ran; its events had a gap; or the sums of its thread went down, as they may when a
+    /// thread is compacted.
     pub is_lower_bound: bool,
 }
 

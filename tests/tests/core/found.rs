@@ -300,6 +300,19 @@ fn ends_that_wait_for_a_turns_name_have_the_turns_own_among_them() {
 }
 
 #[test]
+fn a_long_end_that_comes_before_the_turns_name_is_whole_where_there_is_room() {
+    let mut lab = Lab::ready();
+    let (key, _, id) = lab.start_turn("T");
+    let text = "x".repeat(100_000);
+    let item = json!({"type": "agentMessage", "id": "i", "text": text});
+    let turn = json!({"id": "U", "status": "completed", "items": [item]});
+    lab.notify("turn/completed", json!({"threadId": "T", "turn": turn}));
+    lab.say(json!({"id": id, "result": {"turn": {"id": "U"}}}));
+    let result = lab.connection.take_report(key).expect("ended").expect("started").into_result().expect("completed");
+    assert_eq!(result.final_response, Some(text));
+}
+
+#[test]
 fn a_name_longer_than_any_servers_keeps_no_thread_busy() {
     let mut lab = Lab::ready();
     lab.notify("turn/started", json!({"threadId": "t", "turn": {"id": "x".repeat(100_000)}}));
