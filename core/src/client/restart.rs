@@ -5,8 +5,8 @@ use crate::{
     connection::KnownSettings,
     error::{CallError, Delivery, Fault, TurnError},
     id::ThreadId,
-    protocol::{SandboxMode, SandboxPolicy, ThreadResume},
-    sandbox::is_at_most,
+    protocol::ThreadResume,
+    sandbox::{Sandbox, is_at_most},
 };
 use std::{
     process,
@@ -78,14 +78,10 @@ pub(super) async fn start_turn(
 /// A resume that says again what the thread had.
 fn resume_as(thread: &ThreadId, settings: &KnownSettings) -> ThreadResume {
     let mut params = ThreadResume::new(thread.clone());
-    params.permissions.clone_from(&settings.permission_profile);
-    if params.permissions.is_none() {
-        params.sandbox = settings.sandbox.as_ref().and_then(|sandbox| match sandbox {
-            SandboxPolicy::DangerFullAccess => Some(SandboxMode::DangerFullAccess),
-            SandboxPolicy::ReadOnly(_) => Some(SandboxMode::ReadOnly),
-            SandboxPolicy::WorkspaceWrite(_) => Some(SandboxMode::WorkspaceWrite),
-            _ => None,
-        });
+    match (&settings.permission_profile, &settings.sandbox) {
+        (Some(profile), _) => params.permissions = Some(profile.clone()),
+        (None, Some(sandbox)) => params = params.with_sandbox(&Sandbox::from(sandbox.clone())),
+        (None, None) => {}
     }
     params.approval_policy.clone_from(&settings.approval_policy);
     params.approvals_reviewer.clone_from(&settings.approvals_reviewer);

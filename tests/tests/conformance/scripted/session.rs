@@ -175,6 +175,7 @@ scenario! {
             let outcome = wait!(thread.run("Go."));
             let resumed = server.received_by(2, "thread/resume");
             assert_eq!(resumed[0]["sandbox"], "workspace-write", "what it had is said again");
+            assert_eq!(resumed[0]["config"]["sandbox_workspace_write.network_access"], false, "and what its mode does not say");
             assert_eq!((&resumed[0]["approvalPolicy"], &resumed[0]["approvalsReviewer"]), (&json!("on-request"), &json!("user")));
             assert_eq!(server.received_by(2, "turn/start").len(), usize::from(may_run), "{sandbox}, {approvals}");
             assert_eq!(outcome.is_ok(), may_run, "{sandbox}, {approvals}: {outcome:?}");
