@@ -31,8 +31,8 @@ impl fmt::Debug for Approval {
 
 impl Approval {
     /// The command as words, without the shell around it: `["cargo", "test"]`. `None` if there is no command, or one that is
-    /// more than words: one with a variable, a pipe, a redirection, a second command, a wildcard. So a rule that looks at
-    /// the first word is not fooled by what comes after.
+    /// more than words: one with a variable, a pipe, a redirection, a second command, a wildcard. There is at least one word.
+    /// So what runs is what the first word names; what the words after it make of that is for the rule to know.
     #[must_use]
     pub fn words(&self) -> Option<Vec<String>> {
         words(self.command.as_deref()?)
@@ -102,10 +102,11 @@ impl Approval {
 ///
 /// ```
 /// # use turnwire_core::client::Approvals;
-/// let tests_only = Approvals::accept_for(|asked| {
-///     asked.words().is_some_and(|words| words.starts_with(&["cargo".into(), "test".into()]))
-/// });
+/// let one_command = Approvals::accept_for(|asked| asked.words().is_some_and(|words| words == ["git", "status"]));
 /// ```
+///
+/// A rule that looks at the first words only also takes what may come after them: `git` has options that name a program to
+/// run, and so have most tools.
 #[derive(Clone, Default)]
 pub struct Approvals {
     pub(crate) policy: Policy,
@@ -186,12 +187,12 @@ fn quoted(words: &[String]) -> String {
 /// A command line as words, the shell around it taken off.
 fn words(line: &str) -> Option<Vec<String>> {
     let words = split(line)?;
-    match words.as_slice() {
-        [shell, flag, script] if is_shell(shell) && matches!(&**flag, "-c" | "-lc" | "-ic" | "-lic") => split(script),
-        [shell, ..] if is_shell(shell) => None,
-        [] => None,
-        _ => Some(words),
-    }
+    let words = match words.as_slice() {
+        [shell, flag, script] if is_shell(shell) && matches!(&**flag, "-c" | "-lc" | "-ic" | "-lic") => split(script)?,
+        [shell, ..] if is_shell(shell) => return None,
+        _ => words,
+    };
+    (!words.is_empty()).then_some(words)
 }
 
 /// Whether a word is a shell of the system. One of that name elsewhere may be the agent's own work, and do anything.
@@ -274,6 +275,7 @@ mod tests {
             "/usr/bin/zsh script.sh",
             "echo 'open",
             "bash",
+            "bash -c ''",
             "",
         ] {
             assert_eq!(of(more), None, "{more}");

@@ -96,7 +96,7 @@ pub(crate) type Handler = Arc<dyn Fn(AgentRequest) -> Running<bool> + Send + Syn
 /// ```
 /// # use turnwire_core::client::{Approvals, Handlers};
 /// let handlers = Handlers::new()
-///     .approvals(Approvals::accept_for(|asked| asked.words().is_some_and(|words| words[0] == "cargo")))
+///     .approvals(Approvals::accept_for(|asked| asked.words().is_some_and(|words| words == ["git", "status"])))
 ///     .user_input(|asked| async move {
 ///         for question in asked.questions() {
 ///             println!("{}", question.question);

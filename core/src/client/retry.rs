@@ -21,7 +21,8 @@ impl Codex {
     }
 
     /// Does something again while the server refuses it for overload: any operation of this session, whose error says
-    /// whether it was refused so. What may have had an effect is never done again.
+    /// whether it was refused so. What may have had an effect is never done again. So one request to an operation: of two,
+    /// the first has had its effect when the second is refused.
     ///
     /// # Errors
     /// The last error, how often it was tried, and why it is not tried again.

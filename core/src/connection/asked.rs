@@ -108,6 +108,13 @@ pub struct Asked {
     pub changes: Option<Json>,
 }
 
+impl Asked {
+    /// The bytes that it keeps of what the server sent.
+    pub(super) fn size(&self) -> usize {
+        self.request.params.len() + self.changes.as_ref().map_or(0, |changes| changes.as_str().len())
+    }
+}
+
 /// How a request that somebody could answer ended.
 #[derive(Clone, Debug)]
 #[non_exhaustive]

@@ -115,7 +115,7 @@ pub(super) struct Asks {
     readers: BTreeMap<TurnKey, (SubscriptionKey, bool)>,
     /// The changes of the file changes under way, oldest first. Length <= `Limits::max_asks`.
     changes: VecDeque<(ThreadId, ItemId, Json)>,
-    /// The sum of the lengths of `changes` and of the params of `entries`. Bounded by `Limits::max_unread_bytes`.
+    /// The sum of the lengths of `changes` and of the sizes of the open `entries`. Bounded by `Limits::max_unread_bytes`.
     bytes: usize,
 }
 
@@ -267,16 +267,6 @@ impl Connection {
             self.remember_answered(identity);
             return self.refuse_at_once(id, request, RefusedWhy::NobodyAsked);
         };
-        let limits = &self.config.limits;
-        let bytes = self.asks.bytes.saturating_add(request.params.len());
-        if self.asks.by_id.len() >= limits.max_asks || bytes > limits.max_unread_bytes {
-            self.remember_answered(identity);
-            return self.refuse_at_once(id, request, RefusedWhy::TooMany);
-        }
-        let key = ServerRequestKey(self.next_server_request);
-        self.next_server_request += 1;
-        let until = now + self.time_for(kind, &stage);
-        let parent = thread.as_ref().and_then(|thread| self.parent_of(thread.as_str())).cloned();
         let changes = match (kind, &thread, &item) {
             (AskKind::FileChange, Some(thread), Some(item)) => {
                 let mut known = self.asks.changes.iter();
@@ -284,7 +274,18 @@ impl Connection {
             }
             _ => None,
         };
+        let key = ServerRequestKey(self.next_server_request);
+        let parent = thread.as_ref().and_then(|thread| self.parent_of(thread.as_str())).cloned();
         let asked = Asked { key, id: id.clone(), kind, request, item, parent, changes };
+        let limits = &self.config.limits;
+        self.asks.make_room(asked.size(), usize::MAX, limits.max_unread_bytes);
+        let bytes = self.asks.bytes.saturating_add(asked.size());
+        if self.asks.by_id.len() >= limits.max_asks || bytes > limits.max_unread_bytes {
+            self.remember_answered(identity);
+            return self.refuse_at_once(id, asked.request, RefusedWhy::TooMany);
+        }
+        self.next_server_request += 1;
+        let until = now + self.time_for(kind, &stage);
         let event = RawEvent::Asked(Box::new(asked.clone()));
         let queued = match stage {
             Stage::Queued(listener) => Some(listener),
@@ -309,6 +310,17 @@ impl Connection {
         if let Some(listener) = queued {
             self.offer(Some(now), key, listener);
         }
+    }
+
+    /// A request that was too long to be kept. Nobody can judge what he has not seen, and silence would stall its turn.
+    pub(super) fn refuse_oversized(&mut self, id: RpcId, method: &str) {
+        if let Some(known) = self.asks.by_id.get(&id).copied() {
+            // The server uses the id for something else, so it has done with the first.
+            self.end_ask(known, AskEnd::Resolved);
+        }
+        let keys = Keys::default();
+        let request = Incoming { method, kind: None, params: None, keys: &keys, emitted_at_ms: None }.raw(None, None);
+        self.refuse_at_once(id, request, RefusedWhy::TooLarge);
     }
 
     /// Looks at a notification for what it says about requests.
@@ -496,10 +508,10 @@ impl Connection {
         for _ in 0..MAX_DEPTH {
             if let Some(live) = self.threads.get(thread).and_then(|entry| entry.live) {
                 let (reader, at_all_events) = *self.asks.readers.get(&live)?;
-                let id = self.turns.get(&live)?.id.as_ref();
-                return match (id, named) {
+                let turn = self.turns.get(&live)?;
+                return match (&turn.id, named) {
                     _ if !at_all_events && !in_stream => None,
-                    (Some(id), Some(named)) if id != named => None,
+                    (Some(_), Some(named)) if !turn.is_named(named.as_str()) => None,
                     (None, Some(_)) => Some(Stage::Parked),
                     // A sub-agent's turn is not the turn that waits above it.
                     (None, None) if is_own => None,
@@ -624,7 +636,7 @@ impl Connection {
         let (asked, part) = (entry.asked.clone(), entry.part.clone());
         self.asks.timers.remove(&(entry.due, key));
         self.asks.by_id.remove(&asked.id);
-        self.asks.bytes = self.asks.bytes.saturating_sub(asked.request.params.len());
+        self.asks.bytes = self.asks.bytes.saturating_sub(asked.size());
         if !is_held {
             self.asks.entries.remove(&key);
         }
@@ -702,10 +714,14 @@ impl Asks {
         let (max, max_bytes) = limits;
         self.bytes = self.bytes.saturating_add(changes.get().len());
         self.changes.push_back((thread.into(), item.into(), changes.into()));
-        while self.changes.len() > max || (self.bytes > max_bytes && !self.changes.is_empty()) {
-            if let Some((.., gone)) = self.changes.pop_front() {
-                self.bytes = self.bytes.saturating_sub(gone.as_str().len());
-            }
+        self.make_room(0, max, max_bytes);
+    }
+
+    /// Forgets the oldest changes until there are no more than so many, and so many bytes more find room.
+    fn make_room(&mut self, more: usize, max: usize, max_bytes: usize) {
+        while self.changes.len() > max || self.bytes.saturating_add(more) > max_bytes {
+            let Some((.., gone)) = self.changes.pop_front() else { return };
+            self.bytes = self.bytes.saturating_sub(gone.as_str().len());
         }
     }
 

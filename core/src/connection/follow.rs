@@ -301,25 +301,28 @@ impl Connection {
     }
 
     /// Moves the turn of a review to the thread that the answer names. Returns what may have come for it there before.
-    pub(super) fn move_review(&mut self, key: TurnKey, answer: &Json) -> VecDeque<Stray> {
+    ///
+    /// # Errors
+    /// When another turn of this connection has that thread: what is said there is that one's.
+    pub(super) fn move_review(&mut self, key: TurnKey, answer: Json) -> Result<VecDeque<Stray>, Fault> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Answer {
             review_thread_id: Option<ThreadId>,
         }
-        let Some(turn) = self.turns.get_mut(&key) else { return VecDeque::new() };
+        let Some(turn) = self.turns.get_mut(&key) else { return Ok(VecDeque::new()) };
         let named = answer.decode::<Answer>().ok().and_then(|answer| answer.review_thread_id);
-        if let Some(thread) = named.filter(|thread| !thread.as_str().is_empty()) {
-            turn.thread = thread;
+        let named = named.filter(|thread| !thread.as_str().is_empty());
+        let thread = named.unwrap_or_else(|| turn.thread.clone());
+        let entry = self.threads.entry(thread.clone()).or_default();
+        if *entry.live.get_or_insert(key) != key {
+            let message = "another turn runs on the thread of the review".into();
+            return Err(Fault::Decode { path: "reviewThreadId".into(), message, raw: answer });
         }
-        let entry = self.threads.entry(turn.thread.clone()).or_default();
-        if entry.live.is_none() {
-            entry.live = Some(key);
-        }
-        let thread = turn.thread.clone();
+        turn.thread = thread.clone();
         let strays = self.strays_of(&thread);
         self.leave_review(key);
-        strays
+        Ok(strays)
     }
 
     /// Gives the turn of a review what came for it before its name.

@@ -5,7 +5,7 @@ use super::{
     requests::{self, Answered, Lane, Purpose},
 };
 use crate::{
-    envelope::{Envelope, Keys, Message, NotAMessage, RpcId},
+    envelope::{Envelope, Message, NotAMessage, RpcId},
     error::{CallError, Fault, RpcError},
     frame::Frame,
     json::Json,
@@ -28,8 +28,7 @@ impl Connection {
                 self.counters.oversized += 1;
                 self.diagnose(DiagnosticKind::Oversized, head, length);
                 if let Some((method, id)) = Envelope::request_in_head(head) {
-                    // Silence would stall its turn for ever.
-                    self.handle_server_request(now, id, method, None, &Keys::default());
+                    self.refuse_oversized(id, method);
                 }
                 if let Some(RpcId::Integer(id)) = Envelope::response_id_in_head(head) {
                     let limit = self.config.limits.max_line;
@@ -113,7 +112,7 @@ impl Connection {
         match answered {
             Answered::Own(Purpose::Initialize, _, outcome) => self.handle_initialized(now, outcome),
             Answered::Own(Purpose::StartTurn(turn), method, outcome) => {
-                self.handle_turn_started(now, turn, outcome.map_err(|fault| CallError::new(method, fault)));
+                self.handle_turn_started(now, turn, method, outcome);
             }
             Answered::Own(Purpose::Interrupt(turn), method, outcome) => {
                 self.handle_interrupted(now, turn, outcome.map_err(|fault| CallError::new(method, fault)));

@@ -21,6 +21,12 @@ use core::{fmt, time::Duration};
 /// How many ends are kept that nobody waits for yet.
 const MAX_EARLY: usize = 64;
 
+/// The longest name of a login whose end is kept, in bytes.
+const MAX_NAME: usize = 256;
+
+/// How much is kept of what the server says of a login that failed, in characters.
+const MAX_TEXT: usize = 4096;
+
 /// Names a login that is waited for. Local to its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LoginKey(u64);
@@ -33,7 +39,7 @@ pub enum LoginEnd {
     Cancelled,
     /// The connection ended.
     Disconnected(Disconnect),
-    /// It did not work. The server's text, for people; it changes between versions.
+    /// It did not work. The beginning of the server's text, for people; it changes between versions.
     Failed(Box<str>),
     /// It worked.
     Succeeded,
@@ -138,17 +144,17 @@ impl Connection {
         let end = match success {
             true => LoginEnd::Succeeded,
             false if cancelling || error.as_deref().is_some_and(says_cancelled) => LoginEnd::Cancelled,
-            false => LoginEnd::Failed(error.unwrap_or_default().into()),
+            false => LoginEnd::Failed(error.iter().flat_map(|text| text.chars()).take(MAX_TEXT).collect()),
         };
         match (found.map(|(key, _)| *key), login_id) {
             (Some(key), _) => self.end_login(key, end),
-            (None, Some(id)) => {
+            (None, Some(id)) if id.len() <= MAX_NAME => {
                 if self.logins.early.len() >= MAX_EARLY {
                     self.logins.early.pop_front();
                 }
                 self.logins.early.push_back((id.into(), end));
             }
-            (None, None) => {}
+            (None, _) => {}
         }
     }
 

@@ -13,7 +13,7 @@ use crate::{
         TurnReport, WhenBusy, actual_turn, mark_of_input, mark_of_message, steer_error,
     },
 };
-use alloc::{boxed::Box, vec::Vec};
+use alloc::{borrow::Cow, boxed::Box, collections::VecDeque, vec::Vec};
 use core::time::Duration;
 use serde_json::value::RawValue;
 
@@ -253,29 +253,38 @@ impl Connection {
 /// What follows.
 impl Connection {
     /// The answer to `turn/start` came, or will not come.
-    pub(super) fn handle_turn_started(&mut self, now: Time, key: TurnKey, outcome: Result<Json, CallError>) {
+    pub(super) fn handle_turn_started(
+        &mut self,
+        now: Time,
+        key: TurnKey,
+        method: Cow<'static, str>,
+        outcome: Result<Json, Fault>,
+    ) {
         let Some(turn) = self.turns.get_mut(&key) else { return };
         if let (Origin::Compaction { .. }, Ok(_)) = (&turn.origin, &outcome) {
             return self.handle_compaction_taken(now, key);
         }
         let detached = matches!(turn.origin, Origin::Detached);
-        let answer = if detached { outcome.as_ref().ok().cloned() } else { None };
+        let mut strays = VecDeque::new();
         let named = outcome.and_then(|json| {
             let raw: Option<&RawValue> = json.decode().ok();
-            let id = Keys::of(raw).turn().map(TurnId::from);
-            id.ok_or_else(|| {
+            let Some(id) = Keys::of(raw).turn().map(TurnId::from) else {
                 let message = "there is no turn.id".into();
-                CallError::new(TurnStart::METHOD, Fault::Decode { path: "turn.id".into(), message, raw: json })
-            })
+                return Err(Fault::Decode { path: "turn.id".into(), message, raw: json });
+            };
+            if detached {
+                strays = self.move_review(key, json)?;
+            }
+            Ok(id)
         });
-        match named {
+        match named.map_err(|fault| CallError::new(method, fault)) {
             Ok(id) => {
-                let strays = answer.map(|answer| self.move_review(key, &answer)).unwrap_or_default();
                 self.name_turn(now, key, id);
                 self.replay_strays(now, key, strays);
                 self.end_if_remembered(key);
             }
             Err(fault) => {
+                let Some(turn) = self.turns.get_mut(&key) else { return };
                 let thread = turn.thread.clone();
                 turn.was_seen = self.threads.get(&thread).is_some_and(ThreadEntry::has_parked);
                 // If the server may have it all the same, its sandbox may be in force.
@@ -502,8 +511,9 @@ impl Connection {
         }
         if is_over_for_server {
             self.sandbox_over(&thread);
-            if let Some(id) = self.turns.get(&key).and_then(|turn| turn.id.clone()) {
-                self.end_asks_of_turn(thread.as_str(), id.as_str());
+            let names = self.turns.get(&key).map(|turn| [turn.id.clone(), turn.also.clone()]).unwrap_or_default();
+            for name in names.iter().flatten() {
+                self.end_asks_of_turn(thread.as_str(), name.as_str());
             }
             if let Some(entry) = self.threads.get_mut(&thread) {
                 if entry.live == Some(key) {

@@ -146,9 +146,23 @@ impl Linter<'_> {
         if has_more {
             self.fault(path, SchemaFaultKind::Siblings);
         }
-        if reference.as_str().is_none_or(|reference| resolve(self.root, reference).is_none()) {
+        if !self.leads_to_schema(reference) {
             self.fault(path, SchemaFaultKind::Dangling);
         }
+    }
+
+    /// Whether a reference leads to a schema that says something: not to a mere value, and not in a circle.
+    fn leads_to_schema(&self, reference: &Value) -> bool {
+        let mut reference = reference;
+        for _ in 0..MAX_DEPTH {
+            let target = reference.as_str().and_then(|reference| resolve(self.root, reference));
+            let Some(target) = target.and_then(Value::as_object) else { return false };
+            match target.get("$ref") {
+                Some(next) => reference = next,
+                None => return true,
+            }
+        }
+        false
     }
 
     fn object(&mut self, path: &str, node: &Map<String, Value>, depth: usize) {

@@ -293,6 +293,8 @@ pub enum RefusedWhy {
     NobodyAsked,
     /// The handlers that were to answer did not take it up: nobody runs them. See `Timeouts::take_ask`.
     NotTaken,
+    /// It was longer than `Limits::max_line`, so that nobody could be shown what it asks.
+    TooLarge,
     /// Too many are open; see `Limits::max_asks`.
     TooMany,
     /// Whoever was asked left without an answer.
@@ -306,6 +308,7 @@ impl fmt::Display for RefusedWhy {
             Self::HandlerFailed => "its handler failed",
             Self::NobodyAsked => "nobody here answers such requests",
             Self::NotTaken => "nobody runs the handlers that were to answer",
+            Self::TooLarge => "it was too long to be shown to anybody",
             Self::TooMany => "too many are open",
             Self::Unhandled => "whoever was asked left without an answer",
         })

@@ -4,11 +4,11 @@ use crate::lab::{Lab, completed, delta, usage};
 use serde_json::{Value, json};
 use std::time::Duration;
 use turnwire_core::{
-    connection::{Config, Event, Prepared, Scope},
+    connection::{AskKind, Config, Event, ListenFor, LoginEnd, NextAsk, Prepared, Scope},
     envelope::Envelope,
     error::{CallError, Fault, TurnError},
     protocol::{CustomReviewTarget, FsReadFile, ReviewStart, ThreadResume, TurnStart, UserInput},
-    turn::{InterruptOutcome, Next, RawEvent, State, TurnKey, TurnOptions, TurnUsage, WhenBusy},
+    turn::{InterruptOutcome, Next, RawEvent, RefusedWhy, State, TurnKey, TurnOptions, TurnUsage, WhenBusy},
 };
 
 fn started(thread: &str, turn: &str, root: &str) -> Value {
@@ -359,4 +359,136 @@ fn the_debug_of_a_message_shows_no_text() {
         let shown = format!("{:?}", Envelope::parse(line).expect("a message"));
         assert!(!shown.contains("hunter2") && shown.contains("bytes"), "{shown}");
     }
+}
+
+/// What a start that failed failed with.
+fn start_error(lab: &mut Lab, key: TurnKey) -> CallError {
+    match lab.connection.take_report(key) {
+        Some(Err(error)) => error,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_review_on_a_thread_of_its_own_ends_when_another_turn_has_the_thread_that_its_answer_names() {
+    let mut lab = Lab::ready();
+    let (own, _, own_id) = lab.start_turn("T");
+    lab.say(json!({"id": own_id, "result": {"turn": {"id": "U", "items": []}}}));
+    let params = ReviewStart::new("P", CustomReviewTarget::new("x"));
+    for (answer, path) in [
+        (json!({"reviewThreadId": "T", "turn": {"id": "R", "items": []}}), "reviewThreadId"),
+        (json!({"reviewThreadId": "N", "turn": {"items": []}}), "turn.id"),
+    ] {
+        let key = lab.connection.start_review(lab.now, &params, true, &TurnOptions::default()).expect("starts");
+        let id = lab.sent_one()["id"].clone();
+        lab.say(json!({"id": id, "result": answer}));
+        let error = start_error(&mut lab, key);
+        assert_eq!(&*error.method, "review/start");
+        assert!(matches!(&error.fault, Fault::Decode { path: named, .. } if **named == *path), "{error:?}");
+        assert!(error.may_have_effect(), "the server runs it");
+        lab.connection.release_turn(key);
+    }
+    assert_eq!(lab.connection.turn_state(own), Some(State::Running), "what runs there goes on");
+    said(&mut lab, completed("T", "U", "completed"));
+    lab.connection.release_turn(own);
+    lab.assert_quiet();
+    assert_eq!(lab.connection.counters().threads, 0);
+}
+
+#[test]
+fn what_a_turn_asks_under_its_second_name_comes_to_its_reader() {
+    let mut lab = Lab::ready();
+    let params = ReviewStart::new("T", CustomReviewTarget::new("x"));
+    let key = lab.connection.start_review(lab.now, &params, false, &TurnOptions::default()).expect("starts");
+    let id = lab.sent_one()["id"].clone();
+    let reader = lab.connection.subscribe(Scope::Turn(key));
+    lab.connection.ask_reader(key, reader, true);
+    lab.say(json!({"id": id, "result": {"turn": {"id": "R", "items": []}, "reviewThreadId": "T"}}));
+    lab.notify("turn/started", started("T", "S", "R"));
+    ask(&mut lab, "S");
+    assert!(lab.sent().is_empty(), "the reader is asked");
+    let asked = std::iter::from_fn(|| match lab.connection.next_event(reader) {
+        Next::Event(event) => Some(event),
+        _ => None,
+    });
+    let asked = asked.filter_map(|event| if let RawEvent::Asked(asked) = event { Some(asked) } else { None }).last();
+    let asked = asked.expect("it is in the stream");
+    assert!(lab.connection.claim_ask(asked.key, reader).is_some());
+    said(&mut lab, completed("T", "R", "completed"));
+    assert!(!lab.connection.is_ask_open(asked.key), "it ends with the turn");
+}
+
+/// A connection whose commands and changes somebody wants to decide about.
+fn listening(config: Config) -> (Lab, turnwire_core::connection::ListenerKey) {
+    let mut lab = Lab::ready_with(config);
+    let mut wants = ListenFor::default();
+    wants.kinds = [AskKind::Command, AskKind::FileChange].into();
+    let listener = lab.connection.listen(wants);
+    (lab, listener)
+}
+
+#[test]
+fn a_request_that_is_longer_than_a_line_may_be_is_shown_to_nobody_who_could_grant_it() {
+    let mut config = Config::default();
+    config.limits.max_line = 400;
+    let (mut lab, listener) = listening(config);
+    let reader = lab.connection.subscribe(Scope::Connection);
+    let params = format!("{{\"threadId\":\"T\",\"command\":\"{}\"}}", "x".repeat(1000));
+    let method = "item/commandExecution/requestApproval";
+    lab.say_bytes(format!("{{\"method\":\"{method}\",\"id\":7,\"params\":{params}}}\n").as_bytes());
+    let answer = lab.sent_one();
+    assert_eq!((&answer["id"], &answer["result"]["decision"]), (&json!(7), &json!("decline")));
+    assert!(matches!(lab.connection.next_ask(listener), NextAsk::Pending));
+    let mut events = std::iter::from_fn(|| match lab.connection.next_event(reader) {
+        Next::Event(event) => Some(event),
+        _ => None,
+    });
+    assert!(events.any(|event| matches!(event, RawEvent::Refused(refused) if refused.why == RefusedWhy::TooLarge)));
+}
+
+#[test]
+fn changes_that_many_requests_are_about_stay_within_bounds() {
+    let mut config = Config::default();
+    config.limits.max_unread_bytes = 100_000;
+    let (mut lab, listener) = listening(config);
+    let item = json!({"type": "fileChange", "id": "i", "changes": [{"path": "x", "diff": "x".repeat(20_000)}]});
+    lab.notify("item/started", json!({"threadId": "T", "turnId": "U", "item": item}));
+    for part in 0..20 {
+        let params = json!({"threadId": "T", "turnId": "U", "itemId": "i", "approvalId": part.to_string()});
+        lab.say(json!({"id": part, "method": "item/fileChange/requestApproval", "params": params}));
+    }
+    let mut held = 0;
+    while let NextAsk::Asked(asked) = lab.connection.next_ask(listener) {
+        held += asked.changes.as_ref().map_or(0, |changes| changes.as_str().len());
+        lab.connection.refuse(asked.key);
+        lab.connection.release_ask(asked.key);
+    }
+    assert!((60_000..100_000).contains(&held), "{held}");
+    assert_eq!(lab.sent().len(), 20, "those without them were asked too");
+    // What they took is given back, and what is too long for all the room there is is refused.
+    lab.notify("item/started", json!({"threadId": "T", "turnId": "U", "item": item}));
+    for (id, part) in [(97, "x".repeat(70_000)), (98, String::new()), (99, "x".repeat(100_000))] {
+        let params = json!({"threadId": "T", "turnId": "U", "itemId": "i", "approvalId": part});
+        lab.say(json!({"id": id, "method": "item/fileChange/requestApproval", "params": params}));
+    }
+    let asked = std::iter::from_fn(|| match lab.connection.next_ask(listener) {
+        NextAsk::Asked(asked) => Some(serde_json::to_string(&asked.id).expect("JSON")),
+        _ => None,
+    });
+    assert_eq!(asked.collect::<Vec<_>>(), ["97", "98"]);
+    assert_eq!(lab.sent_one()["id"], 99);
+}
+
+#[test]
+fn what_the_server_says_of_a_failed_login_is_kept_within_bounds() {
+    let mut lab = Lab::ready();
+    for name in ["L".to_owned(), "x".repeat(1_000_000)] {
+        let params = json!({"loginId": name, "success": false, "error": "é".repeat(100_000)});
+        lab.notify("account/login/completed", params);
+    }
+    let key = lab.connection.watch_login(lab.now, Some("L"), None);
+    let Some(LoginEnd::Failed(text)) = lab.connection.login_end(key) else { panic!("it failed") };
+    assert_eq!(text.chars().count(), 4096);
+    let key = lab.connection.watch_login(lab.now, Some(&*"x".repeat(1_000_000)), None);
+    assert!(lab.connection.login_end(key).is_none());
 }
