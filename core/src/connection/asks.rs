@@ -232,10 +232,11 @@ impl Connection {
         }
     }
 
-    /// Whether a request can still be answered.
+    /// Whether a request can still be answered: it is open, and so is the way to the server.
     #[must_use]
     pub fn is_ask_open(&self, key: ServerRequestKey) -> bool {
-        self.asks.entries.get(&key).is_some_and(|entry| !matches!(entry.stage, Stage::Settled(_)))
+        let is_open = |entry: &Entry| !matches!(entry.stage, Stage::Settled(_));
+        self.link.cause().is_none() && self.asks.entries.get(&key).is_some_and(is_open)
     }
 }
 

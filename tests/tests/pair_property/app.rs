@@ -1,6 +1,7 @@
 //! The application: it does what the plan says, and keeps what it hears.
 
 use crate::{
+    asks::Asks,
     check::Watch,
     plan::{Act, ODD, PROMPTS, Plan},
 };
@@ -11,7 +12,7 @@ use std::{
     time::Duration,
 };
 use turnwire_core::{
-    connection::{Event, Pending, Raw, RequestKey, Scope, TurnOptions},
+    connection::{Config, Event, Pending, Raw, RequestKey, Scope, TurnOptions},
     error::{Fault, SteerError, TurnError},
     id::ThreadId,
     protocol::{ThreadStart, TurnStart, TurnSteer, UserInput},
@@ -73,6 +74,7 @@ pub(crate) struct App {
     /// Refusals of commands, and what came of requests of the kinds that have no list of their own.
     log: Vec<String>,
     thread_outcomes: Vec<String>,
+    pub(crate) asks: Asks,
     watch: Watch,
 }
 
@@ -82,6 +84,8 @@ pub(crate) struct Outcome {
     pub(crate) turns: Vec<Vec<String>>,
     pub(crate) asked: Vec<String>,
     pub(crate) steered: Vec<String>,
+    /// What was done with the requests of the server.
+    pub(crate) decided: Vec<String>,
     threads: Vec<String>,
     log: Vec<String>,
     closed: String,
@@ -105,7 +109,13 @@ fn choose(number: u64, among: &[usize]) -> Option<usize> {
 
 impl App {
     pub(crate) fn new(plan: Plan) -> Self {
-        let pair = Pair::with(plan.script(), plan.config.clone(), plan.wire(), plan.seed).polling(plan.polling);
+        let config = plan.config.clone();
+        Self::with(plan, config)
+    }
+
+    /// One whose connection has another configuration than the plan's, against which it is checked.
+    pub(crate) fn with(plan: Plan, config: Config) -> Self {
+        let pair = Pair::with(plan.script(), config, plan.wire(), plan.seed).polling(plan.polling);
         Self {
             pair,
             plan,
@@ -122,6 +132,7 @@ impl App {
             next_prompt: 0,
             log: Vec::new(),
             thread_outcomes: Vec::new(),
+            asks: Asks::default(),
             watch: Watch::default(),
         }
     }
@@ -143,7 +154,7 @@ impl App {
             self.check_step();
         }
         // A turn that holds ends only when asked to.
-        let until = self.pair.now().max(Duration::from_millis(500));
+        let until = self.pair.now().max(Duration::from_micros(500_137));
         for n in 1..=40 {
             self.pass_until(until + Duration::from_millis(500) * n);
             let open = (0..self.turns.len()).filter(|n| !self.turns[*n].released);
@@ -158,9 +169,12 @@ impl App {
         }
         self.look(true);
         self.assert_one_outcome_each();
+        self.assert_one_answer_each(self.pair.client.closed().is_none());
         self.pair.close();
         self.look(true);
         assert_eq!(self.pair.edges().count(), 0, "edges after the end");
+        self.assert_one_answer_each(false);
+        self.leave_asks();
         self.clean_up();
     }
 
@@ -176,6 +190,11 @@ impl App {
         }
     }
 
+    /// The readers that have something to read and have not read it.
+    pub(crate) fn behind(&self) -> Vec<SubscriptionKey> {
+        self.readable.iter().copied().collect()
+    }
+
     fn check_step(&mut self) {
         let mut watch = std::mem::take(&mut self.watch);
         watch.check(self);
@@ -186,10 +205,17 @@ impl App {
     /// have fallen behind.
     fn look(&mut self, all: bool) {
         while let Some(edge) = self.pair.next_edge() {
-            // An interrupt may still be asked for, and is settled at once.
-            assert!(!self.is_closed || matches!(edge, Event::Turn(_)), "{edge:?} after the end");
+            // An interrupt may still be asked for, and is settled at once; and who answers may be told to stop.
+            let is_late = match &edge {
+                Event::Turn(_) => false,
+                Event::Asked(listener) => self.asks.listens(*listener),
+                _ => true,
+            };
+            assert!(!(self.is_closed && is_late), "{edge:?} after the end");
             match edge {
                 Event::Closed => self.is_closed = true,
+                Event::Asked(listener) => self.asks.note_edge(listener),
+                Event::AskEnded(key) => self.asks.note_end(key),
                 Event::Readable(key) => drop(self.readable.insert(key)),
                 Event::Response(key) => {
                     assert!(self.done.insert(key), "{key:?} is done twice");
@@ -274,11 +300,14 @@ impl App {
         let held = |app: &Self| (0..app.turns.len()).filter(|n| !app.turns[*n].released).collect::<Vec<usize>>();
         match act {
             Act::StartThread => self.start_thread(),
-            Act::StartTurn { thread, deadline, slow } => {
+            Act::Serve { how } => self.serve(how),
+            Act::StopServing { which } => self.stop_serving(which),
+            Act::Decide { which } => self.decide(which),
+            Act::StartTurn { thread, deadline, slow, asks } => {
                 if self.threads.len() + self.starting.len() < 2 {
                     self.start_thread();
                 }
-                self.start_turn(thread, deadline, slow);
+                self.start_turn(thread, deadline, slow, asks);
             }
             Act::Steer { which } => {
                 if let Some(n) = choose(which, &held(self)) {
@@ -364,7 +393,7 @@ impl App {
         }
     }
 
-    fn start_turn(&mut self, thread: u64, deadline: Option<u64>, slow: bool) {
+    fn start_turn(&mut self, thread: u64, deadline: Option<u64>, slow: bool, asks: Option<bool>) {
         let threads: Vec<usize> = (0..self.threads.len()).collect();
         let Some(thread) = choose(thread, &threads).map(|n| self.threads[n].clone()) else { return };
         let prompt = self.next_prompt % PROMPTS;
@@ -378,6 +407,9 @@ impl App {
                 self.made += 1;
                 self.next_prompt += 1;
                 let reader = self.pair.client.subscribe(Scope::Turn(key));
+                if let Some(at_all_events) = asks {
+                    self.pair.client.ask_reader(key, reader, at_all_events);
+                }
                 let (events, prompts) = (Vec::new(), vec![prompt]);
                 let flags = (false, false, false);
                 let (is_over, released, interrupted) = flags;
@@ -427,8 +459,9 @@ impl App {
             self.pair.client.unsubscribe(listener.key);
         }
         let left = self.pair.client.counters();
-        let tables = (left.requests, left.turns, left.threads, left.subscriptions, left.unread_bytes);
-        if tables != (0, 0, 0, 0, 0) {
+        let requests = (left.requests, left.pending, left.queued, left.asks, left.logins);
+        let others = (left.turns, left.threads, left.subscriptions, left.unread_bytes);
+        if (requests, others) != ((0, 0, 0, 0, 0), (0, 0, 0, 0)) {
             self.pair.fail("something is left in the tables");
         }
         if !self.is_closed || self.pair.client.closed().is_none() {
@@ -469,6 +502,7 @@ impl App {
             turns: turns.collect(),
             asked: asked.collect(),
             steered: self.steered.iter().map(|steered| steered.outcome.clone().unwrap_or_default()).collect(),
+            decided: self.asks.log.clone(),
             threads: self.thread_outcomes.clone(),
             log: self.log.clone(),
             closed: self.pair.client.closed().map(|cause| format!("{:?}", cause.reason())).unwrap_or_default(),

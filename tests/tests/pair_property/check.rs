@@ -7,7 +7,7 @@ use turnwire_core::{
     connection::Scope,
     error::{CallError, TurnError},
     id::TurnId,
-    turn::{RawEvent, State, TurnKey, table::TRANSITIONS},
+    turn::{RawEvent, State, SubscriptionKey, TurnKey, table::TRANSITIONS},
 };
 use turnwire_testkit::sim::Direction;
 
@@ -17,9 +17,12 @@ pub(crate) struct Watch {
     turns: BTreeMap<TurnKey, (State, Option<TurnId>, bool)>,
     /// How much of the trace was looked at.
     crossings: usize,
-    /// Bytes of lines that arrived and are no deltas, with the end of the line before.
+    /// Bytes of lines that arrived and are no deltas, with the end of the line before, and the longest line.
     must_keep: usize,
     line: Vec<u8>,
+    longest: usize,
+    /// What of that had arrived when the readers that have fallen behind last had nothing to read.
+    kept_before: BTreeMap<SubscriptionKey, usize>,
     /// How many events of each listener were looked at.
     heard: BTreeMap<usize, usize>,
 }
@@ -67,6 +70,7 @@ impl Watch {
 
     /// What is held is bounded, apart from what is promised to be kept: that is bounded by what came.
     fn check_bounds(&mut self, app: &App) {
+        let must_keep_before = self.must_keep;
         let trace = app.pair.trace();
         for crossing in &trace[self.crossings..] {
             if crossing.direction == Direction::ToServer {
@@ -75,6 +79,7 @@ impl Watch {
             for byte in &crossing.bytes {
                 self.line.push(*byte);
                 if *byte == b'\n' {
+                    self.longest = self.longest.max(self.line.len());
                     let is_delta = self.line.windows(5).any(|part| part == b"elta\"");
                     if !is_delta {
                         self.must_keep += self.line.len() + size_of::<RawEvent>();
@@ -86,9 +91,16 @@ impl Watch {
         self.crossings = trace.len();
         let counters = app.pair.client.counters();
         let limits = &app.plan.config.limits;
-        // What nobody listens to is not kept. One more: an event is taken before it is too much.
-        let readers = counters.subscriptions;
-        let most = readers * (limits.max_unread_bytes.min(1 << 20) + 8 * 1024 + self.must_keep);
+        // Who reads at once has read. Of the others each holds what is promised to be kept since it last had nothing, and as
+        // much beside as it may; an event is taken before it is too much. And there is what no tree has claimed yet.
+        let behind = app.behind();
+        self.kept_before.retain(|reader, _| behind.contains(reader));
+        let may_hold = limits.max_unread_bytes.min(1 << 20);
+        let mut most = may_hold;
+        for reader in behind {
+            let before = *self.kept_before.entry(reader).or_insert(must_keep_before);
+            most += may_hold + self.longest + size_of::<RawEvent>() + self.must_keep - before;
+        }
         if counters.unread_bytes > most {
             app.pair.fail(&format!("{} bytes are held, more than {most}", counters.unread_bytes));
         }

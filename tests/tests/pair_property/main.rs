@@ -10,6 +10,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)] // For who looks at a failure, or asks for many seeds.
 
 mod app;
+mod asks;
 mod check;
 mod plan;
 
@@ -105,7 +106,7 @@ impl Tally {
             let gaps = turn.iter().filter(|event| event.starts_with("Gap")).count();
             *self.0.entry("Gap".into()).or_default() += gaps as u64;
         }
-        for what in outcome.asked.iter().chain(&outcome.steered) {
+        for what in outcome.asked.iter().chain(&outcome.steered).chain(&outcome.decided) {
             *self.0.entry(what.split(' ').next().unwrap_or("").into()).or_default() += 1;
         }
     }
@@ -156,6 +157,9 @@ fn whatever_happens_everything_has_one_outcome_and_nothing_is_left() {
         for wanted in ["answered", "refused", "timed", "disconnected", "steered", "dropped", "ended", "Gap"] {
             assert!(tally.of(wanted) >= 10, "{wanted}: {:?}", tally.0);
         }
+        for wanted in ["accept", "decline", "cancel", "too", "failed", "let"] {
+            assert!(tally.of(wanted) > 0, "{wanted}: {:?}", tally.0);
+        }
     }
 }
 
@@ -165,8 +169,9 @@ fn the_order_of_polls_never_changes_the_outcome() {
         // Without approvals: a refusal and an interrupt that fall on one moment are two lines whose order on the wire is
         // decided by whether the first was polled for before the second came to be, and the server's answer by that.
         let mut plan = Plan::new(seed, false);
-        // How much waits unread at a moment, and so what is left out, is for the polls to decide.
-        if plan.is_tight {
+        // How much waits unread at a moment, and so what is left out, is for the polls to decide; and whether an interrupt that
+        // waits for its turn is still sent when the turn ends in the same bytes, and so which interrupt the server refuses.
+        if plan.is_tight || plan.refuses_interrupts() {
             continue;
         }
         plan.faults = Vec::new();
@@ -195,6 +200,19 @@ fn a_plan_that_fails_shrinks_to_what_matters() {
     assert_eq!((small.acts.len(), small.troubles.len(), small.faults.len(), &*how), (2, 1, 0, "it happened"));
     // And what is left runs.
     App::new(small).run();
+}
+
+#[test]
+fn a_client_that_holds_more_than_it_may_is_found() {
+    let is_found = |seed: &u64| {
+        let plan = Plan::new(*seed, true);
+        let mut config = plan.config.clone();
+        config.limits.max_unread_bytes = usize::MAX;
+        let how = quietly(|| App::with(plan, config).run_through()).err();
+        how.is_some_and(|how| how.contains("bytes are held"))
+    };
+    let found = (0..400).filter(is_found).count();
+    assert!(found >= 3, "{found}");
 }
 
 #[test]

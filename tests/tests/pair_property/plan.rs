@@ -20,6 +20,10 @@ pub(crate) enum Act {
     Ask {
         what: u64,
     },
+    /// Something is done with a request of the server.
+    Decide {
+        which: u64,
+    },
     /// A request is given up.
     Drop {
         which: u64,
@@ -40,15 +44,24 @@ pub(crate) enum Act {
     Read {
         which: u64,
     },
+    /// Somebody wants to answer requests of the server, or have them refused.
+    Serve {
+        how: u64,
+    },
     StartThread,
     /// A turn starts, on the thread that was chosen; with a deadline in milliseconds. `slow`: nobody reads it before a
-    /// `Read`, or the end.
+    /// `Read`, or the end. `asks`: its reader takes requests.
     StartTurn {
         thread: u64,
         deadline: Option<u64>,
         slow: bool,
+        asks: Option<bool>,
     },
     Steer {
+        which: u64,
+    },
+    /// Who answered does so no more.
+    StopServing {
         which: u64,
     },
     /// Who listened leaves.
@@ -60,12 +73,13 @@ pub(crate) enum Act {
 impl Act {
     fn of(rng: &mut Rng) -> Self {
         let which = rng.next_u64();
-        match rng.below(28) {
+        match rng.below(40) {
             0 | 1 => Self::StartThread,
             2..=9 => Self::StartTurn {
                 thread: which,
                 deadline: rng.one_in(10).then(|| 1 + rng.below(600)),
                 slow: rng.one_in(4),
+                asks: *rng.pick(&[None, None, Some(false), Some(true)]).expect("some"),
             },
             10..=13 => Self::Steer { which },
             14 | 15 => Self::Interrupt { which },
@@ -74,6 +88,9 @@ impl Act {
             22 => Self::Release { which },
             23 | 24 => Self::Listen { which },
             25 => Self::Unlisten { which },
+            26 | 27 => Self::Serve { how: which },
+            28 => Self::StopServing { which },
+            29..=37 => Self::Decide { which },
             _ => Self::Read { which },
         }
     }
@@ -162,20 +179,23 @@ impl Plan {
             .reply_delay(rng.below(60))
             .started_delay(rng.below(80))
             .delta_delay(rng.below(30));
+        let is_tight = rng.one_in(5);
         let mut texts = Vec::new();
         for n in 0..PROMPTS {
+            // Where little may be held, some say more than that.
+            let length = if is_tight && rng.one_in(4) { 3_000 + rng.below(9_000) } else { rng.below(40) };
             let text: String =
-                (0..rng.below(40)).map(|_| *rng.pick(&['a', 'é', '世', '"', '\\', '\n', ' ']).expect("some")).collect();
+                (0..length).map(|_| *rng.pick(&['a', 'é', '世', '"', '\\', '\n', ' ']).expect("some")).collect();
             let mut turn = TurnPlan::when(format!("<{n}>")).text(text.clone());
-            if rng.one_in(2) {
+            if rng.one_in(2) || length > 40 {
                 turn = turn.deltas(1 + rng.index(90));
             }
             if rng.one_in(4) {
                 turn = turn.reasoning("thinking it over");
             }
-            if rng.one_in(4) {
+            if rng.one_in(2) {
                 turn = turn.command("ls", "one\ntwo\nthree\n", i32::from(rng.one_in(2)));
-                if rng.one_in(2) && approvals {
+                if rng.below(4) > 0 && approvals {
                     turn = turn.with_approval();
                 }
             }
@@ -216,7 +236,6 @@ impl Plan {
         let mut config = Config::default();
         config.limits.max_in_flight = 1 + rng.index(6);
         config.limits.merge_after = *rng.pick(&[Some(1), Some(8), Some(64), None]).expect("some");
-        let is_tight = rng.one_in(5);
         if is_tight {
             config.limits.max_unread_bytes = 2_000 + rng.index(6_000);
             config.limits.max_parked_events = 4 + rng.index(40);
@@ -226,10 +245,20 @@ impl Plan {
         config.timeouts.call = Duration::from_millis(2_000 + rng.below(8_000)) + ODD * 2;
         config.timeouts.reply = Duration::from_millis(1_500 + rng.below(3_000)) + ODD * 3;
         config.timeouts.interrupt = Duration::from_millis(3_000) + ODD * 4;
+        if rng.one_in(2) {
+            config.timeouts.ask = Duration::from_millis(100 + rng.below(2_000)) + ODD * 5;
+            config.timeouts.take_ask = Duration::from_millis(50 + rng.below(1_000)) + ODD * 6;
+        }
+        if rng.one_in(6) {
+            config.limits.max_asks = rng.index(3);
+        }
         // Not at whole milliseconds: nothing of the server's falls on the same moment.
         let mut at = Duration::from_micros(137);
         let mut acts = Vec::new();
-        for _ in 0..20 + rng.below(40) {
+        if rng.one_in(2) {
+            acts.push((at, Act::Serve { how: rng.next_u64() }));
+        }
+        for _ in 0..20 + rng.below(50) {
             at += Duration::from_millis(rng.below(120)) + Duration::from_micros(1);
             acts.push((at, Act::of(&mut rng)));
         }
