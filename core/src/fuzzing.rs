@@ -9,10 +9,14 @@ pub use transcript::transcript;
 pub use typed::typed;
 
 use crate::{
-    connection::{Config, Connection, Event, Pending, Raw, RequestKey, Scope, TurnOptions},
+    connection::{
+        AskKind, Asked, Config, Connection, Event, ListenFor, ListenerKey, NextAsk, Pending, Raw, RequestKey, Scope,
+        ServerRequestKey, TurnOptions,
+    },
     envelope::{Envelope, JsonText, Keys, Message, NotAMessage, RpcId},
-    error::DisconnectReason,
+    error::{DisconnectReason, RpcError},
     frame::{Frame, Framer},
+    json::Json,
     launch::{ExitReport, ExitStatus},
     protocol::{TurnStart, TurnSteer, UserInput},
     time::Time,
@@ -435,6 +439,8 @@ pub fn connection(data: &[u8]) {
             b'l' => bench.release(byte()),
             b'a' => bench.abandon(byte()),
             b'u' => bench.subscribe(byte()),
+            b'q' => bench.listen(byte()),
+            b'k' => bench.decide(byte()),
             b'p' => bench.poll(byte()),
             b'e' => bench.connection.handle_eof(bench.now),
             b'x' => {
@@ -467,6 +473,7 @@ fn small() -> Config {
     limits.merge_after = Some(4);
     limits.max_unread_bytes = 4096;
     limits.max_diagnostics = 4;
+    limits.max_asks = 6;
     limits.max_unsent_bytes = 8192;
     config
 }
@@ -478,6 +485,11 @@ struct Bench {
     steers: Vec<Pending<TurnSteer>>,
     turns: Vec<(TurnKey, Option<SubscriptionKey>)>,
     readers: Vec<SubscriptionKey>,
+    listeners: Vec<ListenerKey>,
+    held: Vec<Asked>,
+    /// What the readers of turns were shown of the server's requests.
+    shown: Vec<(ServerRequestKey, SubscriptionKey)>,
+    had: BTreeMap<ServerRequestKey, ()>,
     done: BTreeMap<RequestKey, u32>,
     is_closed: bool,
     ends: BTreeMap<SubscriptionKey, u32>,
@@ -492,6 +504,10 @@ impl Bench {
             steers: Vec::new(),
             turns: Vec::new(),
             readers: Vec::new(),
+            listeners: Vec::new(),
+            held: Vec::new(),
+            shown: Vec::new(),
+            had: BTreeMap::new(),
             done: BTreeMap::new(),
             is_closed: false,
             ends: BTreeMap::new(),
@@ -520,6 +536,9 @@ impl Bench {
         let params = TurnStart::new(thread, [UserInput::text("x")]);
         if let Ok(key) = self.connection.start_turn(self.now, &params, &options) {
             let reader = (byte & 0x40 == 0).then(|| self.connection.subscribe(Scope::Turn(key)));
+            if let Some(reader) = reader.filter(|_| byte & 0x20 != 0) {
+                self.connection.ask_reader(key, reader, byte & 0x10 != 0);
+            }
             self.turns.push((key, reader));
         }
     }
@@ -563,6 +582,59 @@ impl Bench {
         } else if let Some(key) = self.readers.pop() {
             self.connection.unsubscribe(key);
         }
+    }
+
+    /// Says what is answered, or no more.
+    fn listen(&mut self, byte: u8) {
+        if byte & 0x80 != 0 || self.listeners.len() >= 3 {
+            let Some(listener) = self.listeners.pop() else { return };
+            self.connection.unlisten(listener);
+            assert!(matches!(self.connection.next_ask(listener), NextAsk::Finished));
+            return;
+        }
+        let mut wants = ListenFor { in_stream: byte & 1 != 0, ..ListenFor::default() };
+        let kinds = if byte & 2 == 0 { &mut wants.kinds } else { &mut wants.refused };
+        kinds.extend(AskKind::ALL);
+        if byte & 4 != 0 {
+            let limit = Duration::from_millis(u64::from(byte) * 10);
+            wants.deadlines.extend(AskKind::ALL.map(|kind| (kind, limit)));
+        }
+        self.listeners.push(self.connection.listen(wants));
+    }
+
+    /// Takes what the server asks, and does something with one of its requests.
+    fn decide(&mut self, byte: u8) {
+        for listener in &self.listeners {
+            while let NextAsk::Asked(asked) = self.connection.next_ask(*listener) {
+                assert!(self.had.insert(asked.key, ()).is_none(), "{:?} is given to two", asked.key);
+                self.held.push(asked);
+            }
+        }
+        for (key, reader) in core::mem::take(&mut self.shown) {
+            if let Some(asked) = self.connection.claim_ask(key, reader) {
+                assert!(self.had.insert(key, ()).is_none(), "{key:?} is given to two");
+                self.held.push(asked);
+            }
+        }
+        let Some(place) = usize::from(byte / 8).checked_rem(self.held.len()) else { return };
+        let key = self.held.remove(place).key;
+        let is_open = self.connection.is_ask_open(key);
+        match byte % 8 {
+            0 | 1 => {
+                let answer = || Ok(Json::from(serde_json::json!({"decision": "accept"})));
+                assert_eq!(self.connection.respond(key, answer()).is_ok(), is_open, "{key:?}");
+                assert!(self.connection.respond(key, answer()).is_err(), "{key:?} takes two answers");
+            }
+            2 => {
+                let answer = RpcError::new(-1, "no");
+                assert_eq!(self.connection.respond(key, Err(answer)).is_ok(), is_open, "{key:?}");
+            }
+            3 => self.connection.fail_ask(key),
+            4 => self.connection.refuse(key),
+            _ => {}
+        }
+        self.connection.release_ask(key);
+        assert!(!self.connection.is_ask_open(key) && self.connection.ask_end(key).is_none(), "{key:?} is still there");
     }
 
     fn poll(&mut self, byte: u8) {
@@ -614,8 +686,10 @@ impl Bench {
             match self.connection.next_event(key) {
                 Next::Event(event) => {
                     assert!(!self.ends.contains_key(&key), "an event after the end");
-                    if matches!(event, RawEvent::Ended(_)) {
-                        self.ends.insert(key, 1);
+                    match event {
+                        RawEvent::Ended(_) => drop(self.ends.insert(key, 1)),
+                        RawEvent::Asked(asked) => self.shown.push((asked.key, key)),
+                        _ => {}
                     }
                 }
                 Next::Finished | Next::Pending => return,
@@ -631,6 +705,7 @@ impl Bench {
         let asked = self.open.len() + self.steers.len() + 2 * self.turns.len() + 64;
         assert!(counters.requests <= asked + 256, "{counters:?}");
         assert!(counters.subscriptions <= self.readers.len() + self.turns.len());
+        assert!(counters.asks <= self.held.len() + self.connection.config().limits.max_asks, "{counters:?}");
         let line = usize::try_from(counters.bytes).unwrap_or(usize::MAX);
         let copies = counters.subscriptions + self.turns.len() + 2;
         let per_line = 4 * core::mem::size_of::<RawEvent>() * (usize::try_from(counters.lines).unwrap_or(0) + 4);
@@ -671,14 +746,22 @@ impl Bench {
             }
             self.connection.release_turn(key);
         }
+        for asked in core::mem::take(&mut self.held) {
+            assert!(!self.connection.is_ask_open(asked.key), "{:?} is open after the end", asked.key);
+            self.connection.release_ask(asked.key);
+        }
+        for listener in core::mem::take(&mut self.listeners) {
+            assert!(matches!(self.connection.next_ask(listener), NextAsk::Finished), "{listener:?} has not ended");
+            self.connection.unlisten(listener);
+        }
         for key in core::mem::take(&mut self.readers) {
             self.read(key);
             assert!(matches!(self.connection.next_event(key), Next::Finished));
             self.connection.unsubscribe(key);
         }
         let left = self.connection.counters();
-        let tables = (left.requests, left.turns, left.threads, left.subscriptions, left.unread_bytes);
-        assert_eq!(tables, (0, 0, 0, 0, 0), "{left:?}");
+        let tables = (left.requests, left.turns, left.threads, left.subscriptions, left.unread_bytes, left.asks);
+        assert_eq!(tables, (0, 0, 0, 0, 0, 0), "{left:?}");
     }
 }
 

@@ -17,8 +17,9 @@ use serde_json::Value;
 
 /// A connection survives every variation of a conversation that happened.
 ///
-/// The first line are edits, three bytes each: what, where, and how much. The others are the conversation: `>` and what the
-/// client wrote, `<` and what the server wrote. The bodies of what the client wrote do not matter, its methods do.
+/// The first line are edits, three bytes each: what, where, and how much; one or two bytes after them say who answers the
+/// server. The others are the conversation: `>` and what the client wrote, `<` and what the server wrote. The bodies of what the
+/// client wrote do not matter, its methods do, and that it answers.
 pub fn transcript(data: &[u8]) {
     let mut lines = data.split(|byte| *byte == b'\n');
     let edits = lines.next().unwrap_or_default();
@@ -29,6 +30,9 @@ pub fn transcript(data: &[u8]) {
         }
     }
     let mut player = Player { bench: Bench::new(), ids: BTreeMap::new(), waiting: BTreeMap::new(), turns: 0 };
+    for answers in edits.chunks_exact(3).remainder() {
+        player.bench.listen(*answers);
+    }
     for (n, line) in lines.iter().enumerate() {
         match line.split_first() {
             Some((b'>', text)) => player.client(text),
@@ -75,7 +79,11 @@ struct Player {
 impl Player {
     fn client(&mut self, text: &[u8]) {
         let value: Value = serde_json::from_slice(text).unwrap_or_default();
-        let (Some(id), Some(method)) = (value.get("id"), value.get("method").and_then(Value::as_str)) else { return };
+        let (Some(id), method) = (value.get("id"), value.get("method").and_then(Value::as_str)) else { return };
+        let Some(method) = method else {
+            self.bench.decide(text.len().to_le_bytes()[0]);
+            return self.transmit();
+        };
         let thread = value.pointer("/params/threadId").and_then(Value::as_str).unwrap_or("T");
         // Everything else is the same to the connection.
         let named = match method {
