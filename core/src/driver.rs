@@ -1,7 +1,7 @@
 //! The one loop that moves bytes.
 //!
 //! A [`Driver`] is a future that owns a [`Transport`]: it reads, writes, keeps time and watches the process, and tells
-//! the connection. It is done when the connection is over. It knows no runtime; a runtime supplies the transport, and
+//! the connection. It is done when the connection is over and the process, if there is one, has ended or was given up. It knows no runtime; a runtime supplies the transport, and
 //! something to poll the driver.
 //!
 //! It reads while it writes, so two peers that both write first do not block each other. Its work in one poll is
@@ -75,11 +75,20 @@ pub trait Transport {
     /// What is known of the process now, for errors that cannot wait for its end.
     fn evidence(&self) -> Option<ExitReport>;
 
+    /// What begins to end the process, if there is one, from any thread and without waiting. It is called when the connection
+    /// is over, whether or not anybody polls the driver then. It must not keep the process alive.
+    fn ender(&self) -> Option<Ender> {
+        None
+    }
+
     /// How long it took to start the process, if there is one and anybody measured.
     fn start_timings(&self) -> StartTimings {
         StartTimings::default()
     }
 }
+
+/// What begins to end a process; see [`Transport::ender`].
+pub type Ender = Box<dyn FnOnce() + Send>;
 
 /// Moves the bytes of one connection over one transport. Poll it until it is done.
 #[must_use = "nothing moves unless the driver is polled"]
@@ -97,6 +106,8 @@ pub struct Driver<T> {
     exited: bool,
     /// Whether the writing side is closed.
     write_over: bool,
+    /// Until when the process may outlive the connection, once that is over.
+    gone_by: Option<Time>,
 }
 
 impl<T> fmt::Debug for Driver<T> {
@@ -111,7 +122,7 @@ impl<T> fmt::Debug for Driver<T> {
 
 impl<T: Transport> Driver<T> {
     pub(crate) fn new(hub: Arc<Hub>, transport: T) -> Self {
-        hub.note_start(transport.start_timings());
+        hub.note_driver(transport.start_timings(), transport.ender());
         Self {
             hub,
             transport,
@@ -122,6 +133,7 @@ impl<T: Transport> Driver<T> {
             eof: false,
             exited: false,
             write_over: false,
+            gone_by: None,
         }
     }
 
@@ -222,6 +234,17 @@ impl<T: Transport> Driver<T> {
         true
     }
 
+    /// Whether there is no process any more, or none that will end: the connection is over.
+    fn is_gone(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.exited || !self.transport.expects_exit() {
+            return true;
+        }
+        let now = self.hub.now();
+        let within = self.hub.read(|connection| connection.config().timeouts.close);
+        let by = *self.gone_by.get_or_insert(now + within);
+        now >= by || self.transport.poll_deadline(cx, Some(by)).is_ready()
+    }
+
     fn watch(&mut self, cx: &mut Context<'_>) -> bool {
         if self.exited {
             return false;
@@ -241,7 +264,10 @@ impl<T: Transport + Unpin> Future for Driver<T> {
         for _ in 0..ROUNDS {
             let moved = driver.round(cx);
             if let Some(cause) = driver.hub.read(|connection| connection.closed().cloned()) {
-                return Poll::Ready(cause);
+                if driver.is_gone(cx) {
+                    driver.hub.note_gone();
+                    return Poll::Ready(cause);
+                }
             }
             if !moved {
                 return Poll::Pending;
@@ -255,5 +281,6 @@ impl<T: Transport + Unpin> Future for Driver<T> {
 impl<T> Drop for Driver<T> {
     fn drop(&mut self) {
         self.hub.command(|connection, now| connection.handle_disconnect(now, DisconnectReason::DriverDropped));
+        self.hub.note_gone();
     }
 }

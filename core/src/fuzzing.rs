@@ -629,7 +629,7 @@ impl Bench {
                 let answer = RpcError::new(-1, "no");
                 assert_eq!(self.connection.respond(key, Err(answer)).is_ok(), is_open, "{key:?}");
             }
-            3 => self.connection.fail_ask(key),
+            3 => self.connection.fail_ask(key, "m"),
             4 => self.connection.refuse(key),
             _ => {}
         }

@@ -23,7 +23,7 @@ use std::{
     ffi::OsString,
     fmt, fs, io,
     path::{Path, PathBuf},
-    process::{self, Stdio},
+    process::{self, Child, ExitStatus, Stdio},
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -256,6 +256,8 @@ impl Installer {
         let log = folder.join(".said");
         let said = fs::File::create(&log).map_err(|error| InstallError::Folder { path: log.clone(), error })?;
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(said);
+        let begun = Instant::now();
+        let too_long = || InstallError::TimedOut { client, limit: self.limit };
         let mut child = match spawn_patiently(&mut command) {
             Ok(child) => child,
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {
@@ -264,18 +266,7 @@ impl Installer {
             // It is there, so another is not to be taken in its place.
             Err(error) => return Err(InstallError::Client { client, said: error.to_string() }),
         };
-        let end = Instant::now() + self.limit;
-        let status = loop {
-            match child.try_wait() {
-                Ok(Some(status)) => break status,
-                Ok(None) if Instant::now() < end => thread::sleep(Duration::from_millis(30)),
-                _ => {
-                    let _ = child.kill();
-                    let _ = child.wait();
-                    return Err(InstallError::TimedOut { client, limit: self.limit });
-                }
-            }
-        };
+        let status = self.wait(&mut child, begun).ok_or_else(too_long)?;
         let said = fs::read(&log).unwrap_or_default();
         let _ = fs::remove_file(&log);
         if !status.success() {
@@ -287,10 +278,29 @@ impl Installer {
         }
         let wrong = |said: String| InstallError::Wrong { client, said };
         let program = program_in(folder).ok_or_else(|| wrong("there is no program in the package".into()))?;
-        let output = process::Command::new(&program).arg("--version").stdin(Stdio::null()).output();
-        let output = output.map_err(|error| wrong(error.to_string()))?;
-        let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        let said = fs::File::create(&log).map_err(|error| InstallError::Folder { path: log.clone(), error })?;
+        let mut command = process::Command::new(&program);
+        command.arg("--version").stdin(Stdio::null()).stdout(said).stderr(Stdio::null());
+        let mut child = spawn_patiently(&mut command).map_err(|error| wrong(error.to_string()))?;
+        self.wait(&mut child, begun).ok_or_else(too_long)?;
+        let said = String::from_utf8_lossy(&fs::read(&log).unwrap_or_default()).trim().to_owned();
+        let _ = fs::remove_file(&log);
         if said.split_whitespace().last() == Some(VERSION) { Ok(()) } else { Err(wrong(format!("it says `{said}`"))) }
+    }
+
+    /// Waits for the end of a program. One that takes longer than the limit, since then, is killed.
+    fn wait(&self, child: &mut Child, begun: Instant) -> Option<ExitStatus> {
+        loop {
+            match child.try_wait() {
+                Ok(Some(status)) => return Some(status),
+                Ok(None) if begun.elapsed() < self.limit => thread::sleep(Duration::from_millis(30)),
+                _ => {
+                    let _ = child.kill();
+                    let _ = child.wait();
+                    return None;
+                }
+            }
+        }
     }
 }
 

@@ -26,7 +26,7 @@ use std::{
 };
 use turnwire_core::{
     client::{StartTimings, SystemClock},
-    driver::Transport,
+    driver::{Ender, Transport},
     launch::ExitReport,
     time::Time,
 };
@@ -240,6 +240,10 @@ impl Transport for PipeTransport {
 
     fn evidence(&self) -> Option<ExitReport> {
         Some(self.owner.evidence())
+    }
+
+    fn ender(&self) -> Option<Ender> {
+        Some(self.owner.closer())
     }
 
     fn start_timings(&self) -> StartTimings {

@@ -14,7 +14,12 @@ use std::{
     task::{Context, Poll, Waker},
     thread,
 };
-use turnwire_core::{client::StartTimings, driver::Transport, launch::ExitReport, time::Time};
+use turnwire_core::{
+    client::StartTimings,
+    driver::{Ender, Transport},
+    launch::ExitReport,
+    time::Time,
+};
 
 /// How many bytes may be read ahead of the driver, or wait to be written.
 const AHEAD: usize = 256 * 1024;
@@ -293,6 +298,10 @@ impl Transport for ThreadTransport {
 
     fn evidence(&self) -> Option<ExitReport> {
         self.owner.as_ref().map(Owner::evidence)
+    }
+
+    fn ender(&self) -> Option<Ender> {
+        self.owner.as_ref().map(Owner::closer)
     }
 
     fn start_timings(&self) -> StartTimings {

@@ -11,7 +11,7 @@ use std::{
 use turnwire_blocking::process::Owner;
 use turnwire_core::{
     client::{StartTimings, SystemClock},
-    driver::Transport,
+    driver::{Ender, Transport},
     launch::ExitReport,
     time::Time,
 };
@@ -101,6 +101,10 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Transport for SmolTransport<R,
 
     fn evidence(&self) -> Option<ExitReport> {
         self.owner.as_ref().map(Owner::evidence)
+    }
+
+    fn ender(&self) -> Option<Ender> {
+        self.owner.as_ref().map(Owner::closer)
     }
 
     fn start_timings(&self) -> StartTimings {

@@ -12,7 +12,12 @@ use tokio::{
     time::Sleep,
 };
 use turnwire_blocking::process::Owner;
-use turnwire_core::{client::StartTimings, driver::Transport, launch::ExitReport, time::Time};
+use turnwire_core::{
+    client::StartTimings,
+    driver::{Ender, Transport},
+    launch::ExitReport,
+    time::Time,
+};
 
 pub(crate) struct TokioTransport<R, W> {
     reader: R,
@@ -100,6 +105,10 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Transport for TokioTransport<R
 
     fn evidence(&self) -> Option<ExitReport> {
         self.owner.as_ref().map(Owner::evidence)
+    }
+
+    fn ender(&self) -> Option<Ender> {
+        self.owner.as_ref().map(Owner::closer)
     }
 
     fn start_timings(&self) -> StartTimings {

@@ -1,6 +1,6 @@
 //! Accounts: logging in and out, and what the account may still use.
 
-use super::{Codex, Secret, Tokens, hub::Session, waiting::Wait};
+use super::{Codex, Secret, Tokens, hub::Session, threads::ask, waiting::Wait};
 use crate::{
     connection::{Connection, LoginEnd, LoginKey},
     error::{CallError, Disconnect, Fault, RpcError},
@@ -305,9 +305,11 @@ impl Codex {
     /// Dropping the future may leave a login begun, which the next one cancels.
     pub async fn login_browser(&self) -> Result<BrowserLogin, LoginError> {
         let params = AccountLoginStart::Chatgpt(ChatgptLoginAccountParams::new());
-        match self.request(params).await? {
+        // The login is that server's, whoever has taken its place when the answer is heard of.
+        let session = self.session();
+        match ask(&session, params).await? {
             LoginAccountResponse::Chatgpt(response) => {
-                let login = Login::new(&self.session(), response.login_id);
+                let login = Login::new(&session, response.login_id);
                 Ok(BrowserLogin { login, auth_url: response.auth_url })
             }
             other => Err(unexpected(&other)),
@@ -322,9 +324,10 @@ impl Codex {
     /// # Cancel safety
     /// As for [`login_browser`](Self::login_browser).
     pub async fn login_device_code(&self) -> Result<DeviceLogin, LoginError> {
-        match self.request(AccountLoginStart::ChatgptDeviceCode).await? {
+        let session = self.session();
+        match ask(&session, AccountLoginStart::ChatgptDeviceCode).await? {
             LoginAccountResponse::ChatgptDeviceCode(response) => {
-                let login = Login::new(&self.session(), response.login_id);
+                let login = Login::new(&session, response.login_id);
                 let (verification_url, user_code) = (response.verification_url, response.user_code);
                 Ok(DeviceLogin { login, verification_url, user_code })
             }
@@ -338,7 +341,7 @@ impl Codex {
         let within = session.hub.read(|connection| connection.config().timeouts.reply);
         let key = session.hub.command(|connection, now| connection.watch_login(now, None, None));
         let login = Watched { session: Arc::clone(&session), key };
-        match self.request(params).await? {
+        match ask(&session, params).await? {
             // A kind that is not known yet may well be what was asked for.
             LoginAccountResponse::ApiKey
             | LoginAccountResponse::ChatgptAuthTokens

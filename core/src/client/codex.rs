@@ -4,6 +4,7 @@ use super::{
     Clock, Events, Generation, SystemClock, Thread,
     hub::{Reply, Session},
     session::Supervisor,
+    threads::ask,
     waiting::Wait,
 };
 use crate::{
@@ -68,7 +69,7 @@ impl Codex {
     }
 
     /// The connection that calls went over last: for looking only.
-    fn latest(&self) -> Arc<Session> {
+    pub(super) fn latest(&self) -> Arc<Session> {
         self.supervisor.current()
     }
 
@@ -141,8 +142,10 @@ impl Codex {
     /// # Cancel safety
     /// As for [`request`](Self::request): a thread whose start was already sent comes into being, and no handle has it.
     pub async fn thread_start(&self, params: ThreadStart) -> Result<Thread, CallError> {
-        let response = self.request(params).await?;
-        Ok(self.thread(response.thread.id))
+        // The thread is that server's, whoever has taken its place when the answer is heard of.
+        let session = self.session();
+        let response = ask(&session, params).await?;
+        Ok(Thread::new(session, response.thread.id))
     }
 
     /// A handle to a thread that this connection has started or resumed. Nothing is sent.
@@ -190,16 +193,18 @@ impl Codex {
     /// once.
     ///
     /// For a process: its input is closed; if it does not end by itself it is told to terminate and in the end killed.
-    /// The result says which. The wait is bounded by `Timeouts::close`.
+    /// The result says which. The wait is bounded by `Timeouts::drain` and `Timeouts::close`, and needs that whatever runs the
+    /// driver of this session goes on running: the runtime that it was made in.
     ///
     /// # Cancel safety
     /// The closing goes on when the future is dropped.
     pub async fn close(&self) -> Disconnect {
         self.supervisor.close();
-        self.closed().await
+        self.latest().hub.gone().await
     }
 
-    /// Waits until the connection is over, and says why. It does not start a server that was not started yet.
+    /// Waits until the connection is over, and says why. It does not start a server that was not started yet, and does not wait
+    /// for a process that is slow to end; [`close`](Self::close) does.
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing.

@@ -1,6 +1,6 @@
 //! What starts a server when one is wanted.
 
-use super::{Clock, Codex, Generation, Hub, session::Supervisor, waiting::Wait};
+use super::{Clock, Codex, Generation, Hub, session::Supervisor};
 use crate::{
     connection::Config,
     driver::{Driver, Transport},
@@ -68,18 +68,14 @@ impl Launch {
         self.generation
     }
 
-    /// Waits until it is time to start: the server before is gone, as far as can be waited for, and the pause between
-    /// restarts is over. Says whether a server is still wanted. `sleep` is the runtime's.
+    /// Waits until it is time to start: the server before is gone, its process included, as far as can be waited for, and the
+    /// pause between restarts is over. Says whether a server is still wanted. `sleep` is the runtime's.
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing.
     pub async fn due<S: Future<Output = ()>>(&mut self, mut sleep: impl FnMut(Duration) -> S) -> bool {
         if let Some(before) = self.before.take() {
-            let gone = before.wait(Wait::Link, |connection| match connection.closed() {
-                Some(_) => Poll::Ready(()),
-                None => Poll::Pending,
-            });
-            let _ = self.keep(gone, &mut sleep).await;
+            let _ = self.keep(before.gone(), &mut sleep).await;
         }
         if !self.delay.is_zero() {
             let pause = sleep(self.delay);

@@ -9,9 +9,10 @@ use super::{
     watch::Watch,
 };
 use crate::{
-    client::{Clock, Connector, Launch},
+    client::{Clock, Connector, Launch, StartTimings},
     connection::{AlarmKey, Config, Connection, Event, RequestKey},
-    error::CallError,
+    driver::Ender,
+    error::{CallError, Disconnect},
     json::Json,
     numbers::NumberMap,
     time::Time,
@@ -21,7 +22,10 @@ use std::{
     collections::{BTreeMap, VecDeque},
     future::{Future, poll_fn},
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -63,6 +67,8 @@ pub(crate) struct Hub {
     shared: Mutex<Shared>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) watch: Watch,
+    /// Whether there is a driver that watches the server. It may outlive the connection.
+    is_driven: AtomicBool,
     this: Weak<Self>,
 }
 
@@ -87,6 +93,8 @@ struct Shared {
     driver: Option<Waker>,
     /// Set if and only if the connection is idle and is to have a server once something is asked of it.
     launcher: Option<Launcher>,
+    /// What begins to end the process. Set from when there is one until the connection is over.
+    ender: Option<Ender>,
 }
 
 impl Hub {
@@ -112,9 +120,11 @@ impl Hub {
                 last_waiter: 0,
                 driver: None,
                 launcher,
+                ender: None,
             }),
             clock,
             watch,
+            is_driven: AtomicBool::new(false),
         })
     }
 
@@ -227,6 +237,40 @@ impl Hub {
         several(&mut Filler { shared: &mut shared, replaced: &mut replaced });
     }
 
+    /// Notes that there is a driver, and what it knows of a process.
+    pub(crate) fn note_driver(self: &Arc<Self>, timings: StartTimings, ender: Option<Ender>) {
+        self.note_start(timings);
+        self.is_driven.store(true, Ordering::Release);
+        let mut shared = self.lock();
+        // If the connection is over already, the process is ended at once.
+        let ender =
+            if shared.connection.wants_close_write() { ender } else { ender.and_then(|end| shared.ender.replace(end)) };
+        drop(shared);
+        if let Some(end) = ender {
+            end();
+        }
+    }
+
+    /// Notes that the driver is done: nobody watches the server any more.
+    pub(crate) fn note_gone(&self) {
+        if self.is_driven.swap(false, Ordering::AcqRel) {
+            let waiters = self.lock().others.remove(&Wait::Link);
+            drop(WakeAll(waiters.map(|mut waiters| waiters.take().collect()).unwrap_or_default()));
+        }
+    }
+
+    /// Waits until the connection is over and nobody watches the server any more: it is gone, or was given up.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    pub(crate) async fn gone(&self) -> Disconnect {
+        let look = |connection: &mut Connection| match connection.gone() {
+            Some(cause) if !self.is_driven.load(Ordering::Acquire) => Poll::Ready(cause),
+            _ => Poll::Pending,
+        };
+        self.wait(Wait::Link, look).await
+    }
+
     /// Forgets all who wait for something that is not to come any more.
     pub(crate) fn forget(&self, wait: Wait) {
         let wakers = self.lock().others.remove(&wait);
@@ -247,8 +291,12 @@ impl Hub {
         about_driver(&mut shared, &mut wakes.0);
         shared.collect(&*self.clock, &mut wakes.0);
         let noticed = self.watch.notice(&shared.connection);
+        let ender = if shared.connection.wants_close_write() { shared.ender.take() } else { None };
         drop(shared);
         self.watch.tell(noticed);
+        if let Some(end) = ender {
+            end();
+        }
         result
     }
 
@@ -512,14 +560,8 @@ impl Mailbox {
     }
 }
 
-/// Lets go of a turn, and forgets who waits for it.
+/// Lets go of a turn. Others may hold it too, and wait: whoever waits gives up the own place, and no other.
 pub(crate) fn drop_turn(hub: &Hub, key: TurnKey) {
     // The driver may have something to send then.
     hub.command(|connection, now| connection.drop_turn(now, key));
-    let mut shared = hub.lock();
-    let is_known = shared.connection.turn_state(key).is_some_and(|state| !state.is_end());
-    // Others may hold it too, and wait.
-    let waiters = if is_known { None } else { shared.others.remove(&Wait::Turn(key)) };
-    drop(shared);
-    drop(waiters);
 }

@@ -70,6 +70,9 @@ impl<W: Write + Send + 'static> Sink for Lines<W> {
 /// By default what is written is redacted: see [`Redactor`]. [`unredacted`](Self::unredacted) has to be asked for.
 /// A handle: clones write to the same place. Of a session that restarts its server, each connection has a header of its own.
 ///
+/// One connection is recorded at a time. Of two sessions with one recorder, the later one is written when the earlier is
+/// over, as far as there was room to keep it until then (`Limits::max_tap_bytes`); give each a recorder of its own.
+///
 /// ```no_run
 /// use turnwire_core::{client::Recorder, connection::Config};
 ///
@@ -84,6 +87,8 @@ pub struct Recorder {
 }
 
 struct Shared {
+    /// Held by the thread that records a connection, until its end: a file has one at a time.
+    turn: Mutex<()>,
     sink: Mutex<Box<dyn Sink>>,
     state: Mutex<State>,
     changed: Condvar,
@@ -108,7 +113,12 @@ impl Recorder {
     pub fn new(sink: impl Sink) -> Self {
         // Different in every process, and no more random than that: it keeps short ids from being found by trying.
         let seed = RandomState::new().build_hasher().finish();
-        let shared = Shared { sink: Mutex::new(Box::new(sink)), state: Mutex::default(), changed: Condvar::new() };
+        let shared = Shared {
+            turn: Mutex::default(),
+            sink: Mutex::new(Box::new(sink)),
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        };
         Self { shared: Arc::new(shared), redactor: Some(Redactor::with_seed(seed)) }
     }
 
@@ -166,7 +176,9 @@ impl Recorder {
         let started = thread::Builder::new().name("turnwire-recorder".into()).spawn(move || {
             // Whatever the sink does, whoever waits hears of the end.
             let ended = Ended(&recorder);
+            let turn = lock(&recorder.shared.turn);
             let run = catch_unwind(AssertUnwindSafe(|| recorder.run(&own, &bell)));
+            drop(turn);
             if let Err(error) = run.unwrap_or_else(|_| Err(io::Error::other("the sink panicked"))) {
                 own.read(|connection| connection.set_tap(false));
                 recorder.fail(&error);

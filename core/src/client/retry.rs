@@ -38,7 +38,7 @@ impl Codex {
         E: Retry,
         F: Future<Output = Result<T, E>>,
     {
-        let clock = || self.session().hub.now();
+        let clock = || self.latest().hub.now();
         let start = clock();
         let mut delays = policy.delays(RandomState::new().hash_one(start.as_nanos()));
         let mut attempts = 0;

@@ -155,6 +155,7 @@ struct Task {
 struct Failing {
     hub: Arc<Hub>,
     key: crate::connection::ServerRequestKey,
+    method: Box<str>,
 }
 
 /// Wakes the whole for one of its tasks.
@@ -184,18 +185,18 @@ impl Serving {
     }
 
     fn start(&mut self, hub: &Arc<Hub>, ask: Ask) {
-        let request = Failing { hub: Arc::clone(hub), key: ask.key() };
+        let request = Failing { hub: Arc::clone(hub), key: ask.key(), method: ask.method().into() };
         let handlers = &self.handlers;
-        // The code of the application: whatever it does, the others are served.
-        let started = catch_unwind(AssertUnwindSafe(|| handlers.start(AgentRequest::new(ask))));
-        match started {
+        request.guard();
+        match catch_unwind(AssertUnwindSafe(|| handlers.start(AgentRequest::new(ask)))) {
             Ok(Some(handling)) => {
+                // It is polled at once, and until then it has not failed and not done without the request either.
                 let flag = Arc::new(Flag { woken: AtomicBool::new(true), whole: Arc::clone(&self.served.waker) });
                 self.running.push(Task { handling, flag, request });
             }
-            // It has no handler, and dropping it has refused it.
-            Ok(None) => {}
-            Err(_) => request.fail(),
+            // Without a handler, dropping it refuses it.
+            Ok(None) => request.unguard(false),
+            Err(_) => request.unguard(true),
         }
     }
 
@@ -208,28 +209,33 @@ impl Serving {
             }
             let waker = Waker::from(Arc::clone(&task.flag));
             let mut cx = Context::from_waker(&waker);
+            task.request.guard();
+            // The code of the application: whatever it does, the others are served.
             let polled = catch_unwind(AssertUnwindSafe(|| task.handling.as_mut().poll(&mut cx)));
-            let worked = match polled {
-                Ok(Poll::Pending) => {
-                    at += 1;
-                    continue;
-                }
-                Ok(Poll::Ready(worked)) => worked,
-                Err(_) => false,
-            };
-            let Task { handling, request, .. } = self.running.swap_remove(at);
-            if !worked {
-                // Before the handler's own request is dropped, so that the reason is the right one.
-                request.fail();
+            task.request.unguard(matches!(polled, Ok(Poll::Ready(false)) | Err(_)));
+            if matches!(polled, Ok(Poll::Pending)) {
+                at += 1;
+                continue;
             }
-            drop_quietly(handling);
+            drop_quietly(self.running.swap_remove(at).handling);
         }
     }
 }
 
 impl Failing {
-    fn fail(&self) {
-        self.hub.command(|connection, _| connection.fail_ask(self.key));
+    /// The application's code runs now: what it lets go of meanwhile is settled after it, when it is known whether it has failed.
+    fn guard(&self) {
+        self.hub.read(|connection| connection.guard_ask(self.key));
+    }
+
+    /// It has run, for now.
+    fn unguard(&self, has_failed: bool) {
+        self.hub.command(|connection, _| {
+            if has_failed {
+                connection.fail_ask(self.key, &self.method);
+            }
+            connection.unguard_ask(self.key);
+        });
     }
 }
 

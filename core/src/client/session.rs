@@ -58,7 +58,9 @@ impl Supervisor {
     }
 
     /// A session whose servers come from a connector.
-    pub(crate) fn lazy(config: Config, clock: Arc<dyn Clock>, connector: Arc<dyn Connector>) -> Arc<Self> {
+    pub(crate) fn lazy(mut config: Config, clock: Arc<dyn Clock>, connector: Arc<dyn Connector>) -> Arc<Self> {
+        // There is no process whose end could be waited for before one was started.
+        config.expects_exit = false;
         let launcher = Launcher {
             connector: Arc::clone(&connector),
             generation: Generation(1),

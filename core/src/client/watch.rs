@@ -45,7 +45,9 @@ impl Watch {
     /// Under the lock: looks, and calls nobody.
     #[inline]
     pub(super) fn notice(&self, connection: &Connection) -> Noticed {
-        Noticed { has_tapped: connection.has_tapped(), trace: self.trace.notice(connection) }
+        // Whoever keeps what is said also wants to know that no more will be.
+        let has_tapped = connection.has_tapped() || connection.closed().is_some();
+        Noticed { has_tapped, trace: self.trace.notice(connection) }
     }
 
     /// After the lock: tells.
@@ -164,7 +166,7 @@ impl Codex {
     /// How long each phase of the connection's beginning took.
     #[must_use]
     pub fn timings(&self) -> Timings {
-        let hub = &self.session().hub;
+        let hub = &self.latest().hub;
         let StartTimings { resolve, spawn } = hub.watch.start.get().copied().unwrap_or_default();
         Timings { resolve, spawn, initialize: hub.read(|connection| connection.handshake_took()) }
     }

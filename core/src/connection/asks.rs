@@ -111,6 +111,8 @@ pub(super) struct Asks {
     timers: BTreeSet<(Time, ServerRequestKey)>,
     listeners: BTreeMap<ListenerKey, Listener>,
     next_listener: u64,
+    /// Those whose code runs at this moment, and whether it has let go of them.
+    guarded: BTreeMap<ServerRequestKey, bool>,
     /// The readers of turns: who would take the turn's requests, and whether for itself or only if a listener says so.
     readers: BTreeMap<TurnKey, (SubscriptionKey, bool)>,
     /// The changes of the file changes under way, oldest first. Length <= `Limits::max_asks`.
@@ -207,18 +209,34 @@ impl Connection {
         self.refuse_ask(key, RefusedWhy::Unhandled);
     }
 
-    /// Says that the code that was to answer a request failed: it is refused, unless it is over, and a diagnostic says so.
-    pub fn fail_ask(&mut self, key: ServerRequestKey) {
+    /// Says that the code that was to answer a request of this method failed: it is refused, unless it is over, and a diagnostic
+    /// says so.
+    pub fn fail_ask(&mut self, key: ServerRequestKey, method: &str) {
         self.counters.handlers_failed += 1;
-        if let Some(entry) = self.asks.entries.get(&key) {
-            let method = entry.asked.request.method.clone();
-            self.diagnose(DiagnosticKind::HandlerFailed, method.as_bytes(), method.len() as u64);
-        }
+        self.diagnose(DiagnosticKind::HandlerFailed, method.as_bytes(), method.len() as u64);
         self.refuse_ask(key, RefusedWhy::HandlerFailed);
+    }
+
+    /// Keeps a request that the application lets go of, until [`unguard_ask`](Self::unguard_ask): while its code runs that is to
+    /// answer, it is not known yet whether it fails.
+    pub fn guard_ask(&mut self, key: ServerRequestKey) {
+        self.asks.guarded.entry(key).or_insert(false);
+    }
+
+    /// Says that the code that was to answer a request has run, for now. If it has failed, [`fail_ask`](Self::fail_ask) is to be
+    /// called before.
+    pub fn unguard_ask(&mut self, key: ServerRequestKey) {
+        if self.asks.guarded.remove(&key) == Some(true) {
+            self.release_ask(key);
+        }
     }
 
     /// Says that the application has a request no longer. If it is open it is refused.
     pub fn release_ask(&mut self, key: ServerRequestKey) {
+        if let Some(was_let_go) = self.asks.guarded.get_mut(&key) {
+            *was_let_go = true;
+            return;
+        }
         self.refuse_ask(key, RefusedWhy::Unhandled);
         self.asks.entries.remove(&key);
     }

@@ -222,7 +222,12 @@ impl Connection {
     /// Whether there is no server yet ([`begin`](Self::begin) was not called) and something waits for one.
     #[must_use]
     pub fn wants_begin(&self) -> bool {
-        let has_work = self.requests.queued() > 0 || !self.answers.is_empty() || self.alarms.next_due().is_some();
+        let has_work = self.requests.queued() > 0
+            || !self.answers.is_empty()
+            || self.alarms.next_due().is_some()
+            // Only a driver keeps their time, and only a server ends them.
+            || !self.turns.is_empty()
+            || self.open_logins() > 0;
         matches!(self.link, Link::Idle) && has_work
     }
 
@@ -236,6 +241,16 @@ impl Connection {
     #[must_use]
     pub fn ending(&self) -> Option<Disconnect> {
         self.link.cause()
+    }
+
+    /// As [`closed`](Self::closed), with the end of a process that has outlived the connection, once that came.
+    #[must_use]
+    pub fn gone(&self) -> Option<Disconnect> {
+        let cause = self.link.closed()?;
+        Some(match &self.evidence {
+            Some(exit) => Disconnect::new(cause.reason().clone(), Some(exit.clone())),
+            None => cause.clone(),
+        })
     }
 
     /// What is to be said to whoever still calls; `None` while calls can be made.
@@ -350,9 +365,15 @@ impl Connection {
         self.finish_link_if_complete();
     }
 
-    pub(super) fn note_exit(&mut self, report: ExitReport) {
-        if let Link::Draining(draining) = &mut self.link {
-            draining.exit = Some(report);
+    pub(super) fn note_exit(&mut self, now: Time, report: ExitReport) {
+        match &mut self.link {
+            Link::Draining(draining) => {
+                // What it left in its pipe is read meanwhile; who else holds that pipe open is not waited for.
+                draining.until = draining.until.min(now + self.config.timeouts.drain);
+                draining.exit = Some(report);
+            }
+            Link::Closed(_) => self.evidence = Some(report),
+            Link::Connecting | Link::Idle | Link::Ready => {}
         }
         self.finish_link_if_complete();
     }

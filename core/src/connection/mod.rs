@@ -435,7 +435,7 @@ impl Connection {
     pub fn handle_exit(&mut self, now: Time, report: ExitReport) {
         self.tap(now, || Step::Exit(report.clone()));
         self.drain(now, DisconnectReason::Exited);
-        self.note_exit(report);
+        self.note_exit(now, report);
     }
 
     /// Takes what is known of the server's process while its end is not: for errors that cannot wait for it.
@@ -480,7 +480,9 @@ impl Connection {
         self.handle_link_timeout(now);
         self.ring_alarms(now);
         // It was of this moment.
-        self.evidence = None;
+        if self.link.closed().is_none() {
+            self.evidence = None;
+        }
     }
 
     fn timed_out(&self, delivery: Delivery, elapsed: Duration) -> Fault {

@@ -287,7 +287,7 @@ pub struct Refused {
 pub enum RefusedWhy {
     /// Nobody answered in time.
     Deadline,
-    /// The handler that was to answer failed, or panicked.
+    /// The handler that was to answer failed, or panicked, and had not let go of the request before.
     HandlerFailed,
     /// Nobody here answers requests of its kind.
     NobodyAsked,

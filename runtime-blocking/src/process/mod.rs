@@ -214,5 +214,5 @@ fn spawn_error(path: PathBuf, error: &io::Error) -> LaunchError {
         return LaunchError::NotExecutable { path, obstacle: Obstacle::NotExecutable };
     }
     let message = format!("{error}{}", sys::hint(error));
-    LaunchError::Spawn { path, kind: error.kind(), message: message.into() }
+    LaunchError::Spawn { path, kind: sys::kind(error), message: message.into() }
 }

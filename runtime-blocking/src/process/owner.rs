@@ -20,6 +20,7 @@ use std::{
 };
 use turnwire_core::{
     client::StartTimings,
+    driver::Ender,
     launch::{CloseLadder, Command, ExitReport, Forced},
 };
 
@@ -170,6 +171,17 @@ impl Owner {
     /// The first rung is the end of the process's stdin, and that pipe is the caller's: drop it before or right after.
     pub fn close(&self) {
         self.handle.shared.end(false);
+    }
+
+    /// What does the same from anywhere, and does not keep the process alive.
+    #[must_use]
+    pub fn closer(&self) -> Ender {
+        let shared = Arc::downgrade(&self.handle.shared);
+        Box::new(move || {
+            if let Some(shared) = shared.upgrade() {
+                shared.end(false);
+            }
+        })
     }
 
     /// Kills the process and its group now, and returns at once. May come in the middle of closing.

@@ -58,6 +58,12 @@ pub(super) fn hint(error: &io::Error) -> &'static str {
     }
 }
 
+/// The kind of an error of a start. That too many files are open has none of its own in std, and passes.
+pub(super) fn kind(error: &io::Error) -> io::ErrorKind {
+    let is_short = [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error).map(Some).contains(&error.raw_os_error());
+    if is_short { io::ErrorKind::WouldBlock } else { error.kind() }
+}
+
 /// Kills and collects a child that has no owner yet, group and all. Blocks as long as the system takes to kill.
 pub(super) fn end_now(child: &mut Child) {
     if let Some(group) = Group::of(child) {

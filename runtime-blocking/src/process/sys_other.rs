@@ -30,6 +30,10 @@ pub(super) fn hint(_error: &io::Error) -> &'static str {
     ""
 }
 
+pub(super) fn kind(error: &io::Error) -> io::ErrorKind {
+    error.kind()
+}
+
 pub(super) fn end_now(child: &mut Child) {
     drop(child.kill());
     drop(child.wait());

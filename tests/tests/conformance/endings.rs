@@ -2,14 +2,14 @@
 
 use crate::{
     pipe,
-    support::{self, scripted},
+    support::{self, Scripted, scripted},
 };
 use serde_json::json;
 use std::{
-    future::Future,
+    future::{Future, poll_fn},
     io::{self, Read},
     pin::pin,
-    task::{Context, Waker},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 use turnwire_blocking::{Config, ConnectError, DisconnectReason};
@@ -126,6 +126,155 @@ fn ad_10_a_smol_executor_that_is_dropped_ends_its_sessions_typed() {
     });
 }
 
+/// Polls a future so often, with a pause after each time, and drops it; what it came to, if it was done before.
+async fn give_up_after<F: Future, P: Future>(future: F, polls: usize, pause: impl Fn() -> P) -> Option<F::Output> {
+    let mut future = pin!(future);
+    for _ in 0..polls {
+        if let Poll::Ready(output) = poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await {
+            return Some(output);
+        }
+        pause().await;
+    }
+    None
+}
+
+/// Before the first poll, while the program is looked for and started, during the handshake, and about when it is done.
+const POLLS: [usize; 13] = [0, 1, 2, 3, 4, 5, 6, 8, 11, 15, 20, 30, 45];
+
+const BETWEEN_POLLS: Duration = Duration::from_millis(1);
+
+/// A server that takes its time for the handshake.
+fn slow_to_answer() -> Scripted {
+    scripted(&Script::new().rule(Rule::on("initialize").delay(20).default_reply()))
+}
+
+/// Asserts that none of these servers is left, nor comes yet: a start that was under way may have been let go of before there
+/// was a process.
+fn assert_all_gone(servers: &[Scripted]) {
+    servers.iter().for_each(Scripted::assert_gone);
+    std::thread::sleep(Duration::from_millis(300));
+    servers.iter().for_each(Scripted::assert_gone);
+    assert!(servers[0].received().is_empty(), "what was never polled starts nothing");
+}
+
+#[test]
+fn pr_04_a_spawn_on_tokio_that_is_dropped_at_any_moment_leaves_no_process() {
+    support::bounded("pr_04_a_spawn_on_tokio_that_is_dropped", || {
+        let several = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let one = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        for runtime in [several.expect("a runtime"), one.expect("a runtime")] {
+            let servers: Vec<Scripted> = POLLS.iter().map(|_| slow_to_answer()).collect();
+            let pause = || tokio::time::sleep(BETWEEN_POLLS);
+            let servers = runtime.block_on(async {
+                for (server, polls) in servers.iter().zip(POLLS) {
+                    let command = server.command();
+                    // What was done before is dropped as well.
+                    drop(give_up_after(turnwire_tokio::spawn(&command), polls, pause).await);
+                }
+                // The runtime goes on meanwhile.
+                let looking = tokio::task::spawn_blocking(move || {
+                    assert_all_gone(&servers);
+                    servers
+                });
+                looking.await.expect("no panic")
+            });
+            // A process that waits for its handshake is ended too.
+            let mute = scripted(&Script::new().rule(Rule::on("initialize")));
+            runtime.block_on(async {
+                let command = mute.command();
+                let mut spawning = Box::pin(turnwire_tokio::spawn(&command));
+                while mute.received().is_empty() {
+                    assert!(give_up_after(spawning.as_mut(), 1, pause).await.is_none(), "it is never answered");
+                }
+                assert_eq!(mute.processes().len(), 1);
+                drop(spawning);
+                tokio::task::spawn_blocking(move || mute.assert_gone()).await.expect("no panic");
+            });
+            drop(servers);
+        }
+    });
+}
+
+#[test]
+fn pr_04_a_spawn_on_smol_that_is_dropped_at_any_moment_leaves_no_process() {
+    support::bounded("pr_04_a_spawn_on_smol_that_is_dropped", || {
+        let servers: Vec<Scripted> = POLLS.iter().map(|_| slow_to_answer()).collect();
+        let mute = scripted(&Script::new().rule(Rule::on("initialize")));
+        let pause = || async {
+            smol::Timer::after(BETWEEN_POLLS).await;
+        };
+        smol::block_on(async {
+            for (server, polls) in servers.iter().zip(POLLS) {
+                let command = server.command();
+                drop(give_up_after(turnwire_smol::spawn(&command), polls, pause).await);
+            }
+            let command = mute.command();
+            let mut spawning = Box::pin(turnwire_smol::spawn(&command));
+            while mute.received().is_empty() {
+                assert!(give_up_after(spawning.as_mut(), 1, pause).await.is_none(), "it is never answered");
+            }
+            assert_eq!(mute.processes().len(), 1);
+        });
+        mute.assert_gone();
+        assert_all_gone(&servers);
+    });
+}
+
+#[test]
+fn ad_09_a_connect_on_tokio_that_is_dropped_at_any_moment_ends_the_connection() {
+    support::bounded("ad_09_a_connect_on_tokio_that_is_dropped", || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            for polls in 0..5 {
+                let (ours, mut peer) = tokio::io::duplex(4096);
+                let (reader, writer) = tokio::io::split(ours);
+                let connecting = turnwire_tokio::connect(reader, writer);
+                let outcome = give_up_after(connecting, polls, || tokio::time::sleep(BETWEEN_POLLS)).await;
+                assert!(outcome.is_none(), "nobody answers");
+                let mut said = String::new();
+                let over = tokio::io::AsyncReadExt::read_to_string(&mut peer, &mut said);
+                tokio::time::timeout(support::PATIENCE, over).await.expect("it ends").expect("UTF-8");
+                assert_eq!(said.contains("initialize"), polls > 0, "{polls}: {said}");
+            }
+        });
+    });
+}
+
+#[test]
+fn ad_09_a_connect_on_smol_that_is_dropped_at_any_moment_ends_the_connection() {
+    use smol::{io::AsyncReadExt, net::unix::UnixStream};
+    support::bounded("ad_09_a_connect_on_smol_that_is_dropped", || {
+        let pause = || async {
+            smol::Timer::after(BETWEEN_POLLS).await;
+        };
+        smol::block_on(async {
+            for polls in 0..5 {
+                let (ours, mut peer) = UnixStream::pair().expect("a pair");
+                let connecting = turnwire_smol::connect(ours.clone(), ours);
+                assert!(give_up_after(connecting, polls, pause).await.is_none(), "nobody answers");
+                let mut said = String::new();
+                // What hangs here is ended by the bound of the test.
+                peer.read_to_string(&mut said).await.expect("UTF-8");
+                assert!(polls > 0 || said.is_empty(), "what was never polled says nothing: {said}");
+            }
+            // And in the middle of the handshake.
+            let (ours, mut peer) = UnixStream::pair().expect("a pair");
+            let mut connecting = Box::pin(turnwire_smol::connect(ours.clone(), ours));
+            let mut said = Vec::new();
+            while !said.ends_with(b"\n") {
+                assert!(give_up_after(connecting.as_mut(), 1, pause).await.is_none(), "nobody answers");
+                let mut piece = [0; 1024];
+                let polled = smol::future::poll_once(peer.read(&mut piece)).await;
+                said.extend(&piece[..polled.map_or(0, |count| count.expect("it can be read"))]);
+            }
+            drop(connecting);
+            let mut rest = String::new();
+            peer.read_to_string(&mut rest).await.expect("it ends");
+            assert!(String::from_utf8_lossy(&said).contains("initialize") && rest.is_empty(), "{rest}");
+        });
+    });
+}
+
 /// Reads what a scripted server says, and panics in the middle of it.
 struct Panicking<R>(R, usize);
 
@@ -197,4 +346,18 @@ fn lv_03_the_real_lane_holds_on_each_version_that_is_required() {
         use std::io::Write;
         drop(io::stderr().write_all(b"SKIPPED lv_03: TURNWIRE_REQUIRE_VERSIONS names no version\n"));
     }
+}
+
+#[test]
+fn pr_04_a_session_that_is_dropped_beside_its_runtime_ends_its_server_though_nobody_polls() {
+    support::bounded("pr_04_a_session_that_is_dropped_beside_its_runtime", || {
+        let server = scripted(&Script::new());
+        let ladder = turnwire_blocking::core::launch::CloseLadder::new().eof_grace(Duration::from_millis(100));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let codex = runtime.block_on(turnwire_tokio::spawn(&server.command().close_ladder(ladder))).expect("connects");
+        drop(codex);
+        // Nobody polls the driver from here on, which holds the server's input open.
+        server.assert_gone();
+        drop(runtime);
+    });
 }

@@ -126,7 +126,7 @@ fn sr_02_whoever_is_asked_and_leaves_in_any_way_has_granted_nothing() {
                 }
                 2 => {
                     let asked = take(&mut lab, listener);
-                    lab.connection.fail_ask(asked.key);
+                    lab.connection.fail_ask(asked.key, &asked.request.method);
                     lab.connection.release_ask(asked.key);
                 }
                 3 => {
@@ -468,7 +468,7 @@ fn a_handler_that_fails_has_its_request_refused_once_and_is_a_diagnostic() {
     let listener = lab.connection.listen(everything());
     ask(&mut lab, json!(1), "item/tool/call");
     let asked = take(&mut lab, listener);
-    lab.connection.fail_ask(asked.key);
+    lab.connection.fail_ask(asked.key, &asked.request.method);
     lab.connection.release_ask(asked.key);
     assert_eq!(lab.sent_one()["result"]["success"], false);
     assert_eq!(lab.connection.counters().handlers_failed, 1);

@@ -96,7 +96,7 @@ impl App {
                 if taken { word } else { "too late" }
             }
             4 => {
-                client.fail_ask(key);
+                client.fail_ask(key, &asked.request.method);
                 "failed"
             }
             5 => {
@@ -168,7 +168,7 @@ impl App {
             let params = &line["params"];
             match (&line["id"], line["method"].as_str()) {
                 (Value::Null, Some("serverRequest/resolved")) => {
-                    drop(taken_back.insert(params["requestId"].to_string()))
+                    taken_back.insert(params["requestId"].to_string());
                 }
                 (Value::Null, Some("turn/completed")) => {
                     let turn = &params["turn"]["id"];

@@ -55,6 +55,85 @@ scenario! {
 }
 
 scenario! {
+    fn pr_02_closing_waits_for_a_server_that_outlives_its_connection() {
+        // It has closed its output, and heeds neither the end of its input nor a word.
+        let server = shell("hello; exec 1>&-; trap '' TERM; while :; do sleep 0.05; done");
+        let codex = wait!(rt::spawn_with(&server.shell_command(), hasty())).expect("connects");
+        assert!(wait!(codex.models()).expect_err("no answer can come").is_closed());
+        let end = wait!(codex.close());
+        assert!(server.processes().is_empty(), "left: {:?}", server.processes());
+        assert_eq!(end.reason(), &DisconnectReason::Eof);
+        let forced = end.exit().expect("the end of the process is known").forced;
+        assert_eq!(forced, rt::core::launch::Forced::Killed);
+        // The same while it is not known yet that the connection is over.
+        let server = shell("hello; exec 1>&-; trap '' TERM; while :; do sleep 0.05; done");
+        let codex = wait!(rt::spawn_with(&server.shell_command(), hasty())).expect("connects");
+        wait!(codex.close());
+        assert!(server.processes().is_empty(), "left: {:?}", server.processes());
+    }
+}
+
+scenario! {
+    fn pr_16_a_restart_waits_until_the_server_before_is_gone() {
+        // The second is refused while the first is there.
+        let server = shell(
+            "if mkdir \"${TURNWIRE_SCRIPT%/*}/first\" 2>/dev/null; then \
+               hello; exec 1>&-; trap '' TERM; for n in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 0.1; done; mkdir \"${TURNWIRE_SCRIPT%/*}/gone\"; \
+             elif test -d \"${TURNWIRE_SCRIPT%/*}/gone\"; then \
+               hello; read -r line; echo '{\"id\":2,\"result\":{\"data\":[]}}'; read -r line; \
+             else exit 9; fi",
+        );
+        let mut config = hasty();
+        config.timeouts.drain = Duration::from_millis(100);
+        config.timeouts.call = Duration::from_secs(20);
+        config.restart = Some(rt::RestartPolicy::new().backoff(Duration::from_millis(1), Duration::from_millis(1)));
+        let ladder = rt::core::launch::CloseLadder::new().eof_grace(Duration::from_secs(20));
+        let codex = wait!(rt::spawn_with(&server.shell_command().close_ladder(ladder), config)).expect("connects");
+        assert_eq!(wait!(codex.closed()).reason(), &DisconnectReason::Eof);
+        wait!(codex.ready()).expect("the second is there");
+        wait!(codex.models()).expect("the second answers");
+        wait!(codex.close());
+        server.assert_gone();
+    }
+}
+
+scenario! {
+    fn pr_16_what_a_server_gave_before_it_died_stays_with_it() {
+        for _ in 0..4 {
+            let dying = Script::new().rule(Rule::on("thread/start").default_reply().exit(3));
+            let server = series(&[dying, Script::new()]);
+            let mut config = hasty();
+            config.restart = Some(rt::RestartPolicy::new().backoff(Duration::from_millis(1), Duration::from_millis(1)));
+            let codex = wait!(rt::spawn_with(&server.series_command(), config)).expect("connects");
+            let thread = wait!(codex.thread_start(rt::protocol::ThreadStart::new())).expect("the answer came");
+            assert_eq!(thread.generation().number(), 1);
+            // What only looks replaces nobody.
+            assert_ne!(wait!(codex.closed()).reason(), &DisconnectReason::ClosedByCaller);
+            assert!(codex.timings().initialize.is_some());
+            assert_eq!((codex.generation().number(), server.starts()), (1, 1));
+            wait!(codex.close());
+        }
+    }
+}
+
+scenario! {
+    fn pr_02_closing_does_not_wait_for_who_holds_the_output_of_a_server_that_is_gone() {
+        let server = shell("hello; setsid sleep 30 & read -r line");
+        let mut config = hasty();
+        config.timeouts.close = Duration::from_secs(25);
+        let codex = wait!(rt::spawn_with(&server.shell_command(), config)).expect("connects");
+        let start = Instant::now();
+        let end = wait!(codex.close());
+        assert!(start.elapsed() < Duration::from_secs(15), "it waited for the other: {:?}", start.elapsed());
+        assert!(end.exit().is_some_and(|exit| exit.status.is_some()), "{end}");
+        for process in server.processes() {
+            let _ = std::process::Command::new("kill").args(["-9", &process]).status();
+        }
+        server.assert_gone();
+    }
+}
+
+scenario! {
     fn pr_11_a_server_that_closes_its_input_and_lives_is_over_with_the_next_request() {
         let server = shell("hello; exec 0<&-; echo '{\"method\":\"deaf\"}'; while :; do sleep 0.05; done");
         let codex = wait!(rt::spawn_with(&server.shell_command(), hasty())).expect("connects");

@@ -64,6 +64,45 @@ scenario! {
 }
 
 scenario! {
+    fn ob_03_two_sessions_with_one_recorder_are_recorded_one_after_the_other() {
+        let server = scripted(&script());
+        let tape = Tape::new();
+        let (config, recorder) = recorded(&tape);
+        let first = wait!(rt::spawn_with(&server.command(), config.clone())).expect("connects");
+        let second = wait!(rt::spawn_with(&server.command(), config)).expect("connects");
+        for _ in 0..20 {
+            wait!(first.models()).expect("answered");
+            wait!(second.models()).expect("answered");
+        }
+        wait!(first.close());
+        wait!(second.close());
+        assert!(recorder.wait(support::PATIENCE) && recorder.failure().is_none());
+        let text = tape.text();
+        let lines: Vec<serde_json::Value> =
+            text.lines().map(|line| serde_json::from_str(line).expect("each line is JSON")).collect();
+        let headers: Vec<usize> = (0..lines.len()).filter(|n| lines[*n].get("n").is_none()).collect();
+        assert_eq!(headers.len(), 2, "{text}");
+        for part in [&lines[headers[0] + 1..headers[1]], &lines[headers[1] + 1..]] {
+            let numbers: Vec<u64> = part.iter().map(|line| line["n"].as_u64().expect("a number")).collect();
+            assert_eq!(numbers, (1..=part.len() as u64).collect::<Vec<_>>());
+            assert!(part.len() >= 44, "{}", part.len());
+        }
+    }
+}
+
+scenario! {
+    fn ob_03_the_recording_of_a_session_whose_server_never_comes_ends_with_it() {
+        let tape = Tape::new();
+        let recorder = rt::Recorder::to_writer(tape.clone());
+        let codex = rt::lazy(&rt::Command::new().program("/nowhere/codex"), rt::Config::default());
+        codex.record(&recorder);
+        assert!(wait!(codex.ready()).is_err());
+        assert!(recorder.wait(support::PATIENCE), "nobody has told it of the end");
+        wait!(codex.close());
+    }
+}
+
+scenario! {
     fn ob_04_a_recorded_session_replays_to_the_same_typed_events_on_the_machine_and_as_a_peer() {
         let server = scripted(&script());
         let tape = Tape::new();
