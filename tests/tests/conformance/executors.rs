@@ -1,7 +1,10 @@
 //! Executors that have but one thread, and handles that outlive their runtime.
 
 use crate::support::{self, scripted};
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex, OnceLock},
+    time::Duration,
+};
 use turnwire_testkit::scripted::{Script, TurnPlan};
 
 #[test]
@@ -32,6 +35,78 @@ fn a_smol_executor_of_ones_own_is_enough() {
             assert_eq!(thread.run("Go.").await.expect("completed").final_response.as_deref(), Some("Local."));
             codex.close().await;
             driver.await;
+        }));
+    });
+}
+
+/// A turn whose command is approved by a handler that asks the server and steers the turn before it accepts. Where there is
+/// but one thread, none of that may wait for the thread itself.
+fn steered_script() -> Script {
+    let plan = TurnPlan::when("list").command("ls", "a\n", 0).with_approval().text("Listed.");
+    Script::new().turn(TurnPlan::when("Wait").text("Waiting.").hold()).turn(plan)
+}
+
+/// Plays it. `serve` has the handlers run on the one thread.
+async fn ask_within_a_handler(codex: &turnwire_smol::Codex, serve: impl FnOnce(turnwire_smol::Serving)) {
+    let (steered, said): (Arc<OnceLock<turnwire_smol::Turn>>, Arc<Mutex<Vec<_>>>) = Default::default();
+    let handlers = turnwire_smol::Handlers::new().command({
+        let (codex, steered, said) = (codex.clone(), Arc::clone(&steered), Arc::clone(&said));
+        move |request| {
+            let (codex, steered, said) = (codex.clone(), Arc::clone(&steered), Arc::clone(&said));
+            async move {
+                let turn = steered.get().expect("it is known before it is steered").clone();
+                let models = codex.models().await.expect("answered within a handler").data.len();
+                let taken_by = turn.steer("And hurry.").await.expect("taken within a handler");
+                said.lock().expect("no poison").push((models > 0, Some(taken_by) == turn.id()));
+                request.accept()
+            }
+        }
+    });
+    serve(codex.serve(handlers));
+    let thread = codex.thread_start(Default::default()).await.expect("a thread");
+    let turn = thread.turn("Wait.").await.expect("a turn");
+    steered.set(turn.clone()).expect("it is the first");
+    turn.steer("list").await.expect("taken");
+    let result = turn.result().await.expect("completed");
+    assert_eq!(result.final_response.as_deref(), Some("You also said: And hurry."));
+    let ran = result.items.iter().any(|item| match item {
+        turnwire_smol::protocol::ThreadItem::CommandExecution(item) => item.exit_code == Some(0),
+        _ => false,
+    });
+    assert!(ran, "{:?}", result.items);
+    assert_eq!(*said.lock().expect("no poison"), [(true, true)]);
+    assert_eq!(codex.counters().refused, 0);
+}
+
+#[test]
+fn sr_03_on_the_one_thread_of_a_tokio_runtime_a_handler_may_ask_the_server_itself() {
+    support::bounded("sr_03_on_the_one_thread_of_a_tokio_runtime", || {
+        let server = scripted(&steered_script());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let codex = turnwire_tokio::spawn(&server.command()).await.expect("connects");
+            ask_within_a_handler(&codex, |serving| drop(tokio::spawn(serving))).await;
+            codex.close().await;
+        });
+        server.assert_gone();
+    });
+}
+
+#[test]
+fn sr_03_on_the_one_thread_of_a_smol_executor_a_handler_may_ask_the_server_itself() {
+    support::bounded("sr_03_on_the_one_thread_of_a_smol_executor", || {
+        let (reader, writer) = crate::pipe::scripted(steered_script());
+        let executor = smol::LocalExecutor::new();
+        smol::block_on(executor.run(async {
+            let (codex, driver) = turnwire_smol::prepare(reader, writer, turnwire_smol::Config::default());
+            let driver = executor.spawn(driver);
+            codex.ready().await.expect("connects");
+            let mut handling = None;
+            ask_within_a_handler(&codex, |serving| handling = Some(executor.spawn(serving))).await;
+            codex.close().await;
+            driver.await;
+            // The handlers are done with the session.
+            handling.expect("they were served").await;
         }));
     });
 }

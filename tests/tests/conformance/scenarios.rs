@@ -8,6 +8,10 @@ mod cuts {
     use super::*;
     include!("scripted/cuts.rs");
 }
+mod drift {
+    use super::*;
+    include!("scripted/drift.rs");
+}
 mod faults {
     use super::*;
     include!("scripted/faults.rs");
@@ -16,6 +20,10 @@ mod accounts {
     use super::*;
     include!("scripted/accounts.rs");
 }
+mod nested {
+    use super::*;
+    include!("scripted/nested.rs");
+}
 mod policies {
     use super::*;
     include!("scripted/policies.rs");
@@ -23,6 +31,10 @@ mod policies {
 mod record {
     use super::*;
     include!("scripted/record.rs");
+}
+mod replies {
+    use super::*;
+    include!("scripted/replies.rs");
 }
 mod requests {
     use super::*;
@@ -35,6 +47,10 @@ mod sandbox {
 mod session {
     use super::*;
     include!("scripted/session.rs");
+}
+mod slow {
+    use super::*;
+    include!("scripted/slow.rs");
 }
 mod threads {
     use super::*;

@@ -9,7 +9,13 @@ use rt::{
     protocol::{ModelList, ThreadStart},
 };
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 use turnwire_testkit::scripted::{Early, Rule, Script, TurnPlan};
 
 fn restarting() -> rt::Config {
@@ -353,22 +359,51 @@ scenario! {
 }
 
 scenario! {
-    fn fr_11_a_flood_on_stderr_leaves_the_answers_alone_and_the_tail_bounded() {
-        let mut flood = Rule::on("initialize").default_reply();
-        // A tenth of a second's worth at 200 KB/s each time, faster than that rate.
-        for _ in 0..20 {
-            flood = flood.stderr_flood(20_000).delay(20);
+    fn fr_11_six_megabytes_on_stderr_leave_every_answer_alone_and_the_tail_bounded() {
+        const CHUNK: u64 = 100_000;
+        const CHUNKS: usize = 60;
+        // More than a pipe holds each time, and nothing on stdout meanwhile but what is asked for.
+        let mut flood = Rule::on("flood");
+        for _ in 0..CHUNKS {
+            flood = flood.stderr_flood(CHUNK).delay(5);
+        }
+        let flood = flood.stderr("the flood is over\n").reply(json!({}));
+        // And the same in step with requests: each comes right after a chunk.
+        let mut steps = Rule::on("steps");
+        for _ in 0..CHUNKS {
+            steps = steps.stderr_flood(CHUNK).take("step").reply(json!({}));
         }
         let dying = Rule::on("die").stderr("the last word\n").exit(1);
-        let server = scripted(&Script::new().rule(flood).rule(dying));
-        let codex = wait!(rt::spawn(&server.command())).expect("connects");
-        for _ in 0..20 {
-            assert!(wait!(codex.models()).is_ok());
+        let server = scripted(&Script::new().rule(flood).rule(steps).rule(dying));
+        let mut config = rt::Config::default();
+        config.timeouts.reply = support::PATIENCE;
+        let codex = wait!(rt::spawn_with(&server.command(), config)).expect("connects");
+        let is_over = Arc::new(AtomicBool::new(false));
+        let flooding: Joined<()> = go!([codex, is_over] {
+            let outcome = wait!(codex.request_raw("flood", json!({})));
+            is_over.store(true, Ordering::Release);
+            outcome.expect("the flood came to its end");
+        });
+        server.received_of("flood", 1);
+        let mut answered = 0;
+        while !is_over.load(Ordering::Acquire) {
+            assert!(!wait!(codex.models()).expect("answered all the while").data.is_empty());
+            answered += 1;
         }
-        std::thread::sleep(Duration::from_millis(500));
+        join!(flooding);
+        assert!(answered >= 5, "{answered} requests were answered meanwhile");
+
+        let stepping: Joined<bool> = go!([codex] { wait!(codex.request_raw("steps", json!({}))).is_err() });
+        server.received_of("steps", 1);
+        for _ in 0..CHUNKS {
+            wait!(codex.request_raw("step", json!({}))).expect("answered");
+        }
         wait!(codex.request_raw("die", json!({}))).expect_err("dead");
+        assert!(join!(stepping), "it is never answered");
         let cause = wait!(codex.closed());
-        assert!(cause.stderr_tail().len() <= 64 * 1024 && cause.stderr_tail().ends_with("the last word\n"));
+        let tail = cause.stderr_tail();
+        assert!(tail.len() <= 64 * 1024 && tail.len() > 60 * 1024 && tail.ends_with("the last word\n"), "{}", tail.len());
+        assert!(!tail.contains("the flood is over"), "what came before is gone");
     }
 }
 
