@@ -1,12 +1,13 @@
 //! Many tasks at once, of which some are dropped in the middle, as are handles and now and then the driver.
 
 use crate::{
-    bounded, of_seeds,
-    world::{DRIVER, World},
+    asked::{ANSWERED_TWICE, Log, Manner, assert_answered_once, handlers, note},
+    bounded, of_seeds, time_for_seeds,
+    world::{DRIVER, World, assert_tables_are_empty},
 };
-use std::{cell::RefCell, rc::Rc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use turnwire_core::{
-    client::{Codex, Event, Thread, Turn, TurnRequest, TurnSet},
+    client::{Approvals, Codex, Event, Handlers, Serving, Thread, Turn, TurnRequest, TurnSet},
     connection::Config,
     protocol::ThreadStart,
 };
@@ -15,11 +16,8 @@ use turnwire_testkit::{
     sim::Rng,
 };
 
-type Log = Rc<RefCell<Vec<String>>>;
-
-fn note(log: &Log, line: String) {
-    log.borrow_mut().push(line);
-}
+/// How many seeds are run as a rule.
+const SEEDS: u64 = 300;
 
 fn script(rng: &mut Rng) -> Script {
     let mut script = Script::new()
@@ -29,8 +27,10 @@ fn script(rng: &mut Rng) -> Script {
         .early(*rng.pick(&[Early::None, Early::Started, Early::Completed]).expect("some"));
     for n in 0..12 {
         let mut plan = TurnPlan::when(format!("<{n}>")).text(format!("answer {n}")).deltas(1 + rng.index(12));
-        if rng.one_in(4) {
-            plan = plan.command("ls", "one\ntwo\n", 0).with_approval();
+        match rng.below(5) {
+            0 | 1 => plan = plan.command("ls", "one\ntwo\n", 0).with_approval(),
+            2 => plan = plan.file_change("/workspace/new", "One line.\n").with_approval(),
+            _ => {}
         }
         if rng.one_in(4) {
             plan = plan.hold();
@@ -60,6 +60,9 @@ async fn talk(name: usize, codex: Codex, log: Log, mut rng: Rng) {
         let mut request = TurnRequest::new(&*prompt);
         if rng.one_in(4) {
             request = request.deadline(Duration::from_millis(50 + rng.below(900)));
+        }
+        if rng.one_in(3) {
+            request = request.asks_in_stream();
         }
         let outcome = if rng.one_in(3) {
             thread.run(request).await.map(|result| result.status)
@@ -94,6 +97,12 @@ async fn stream(
         match event {
             Event::Delta(delta) => text.push_str(&delta.text),
             Event::Ended(_) => ended += 1,
+            Event::Request(asked) => {
+                // It fails on purpose now and then, or comes too late.
+                let manner = Manner::any(rng);
+                let handled = manner.deal_with(asked, thread.codex(), Arc::clone(log)).await;
+                note(log, format!("{name} dealt with a request {}", handled.is_ok()));
+            }
             _ => {}
         }
         if count == act_after {
@@ -130,6 +139,17 @@ async fn ask(name: usize, codex: Codex, log: Log) {
     note(&log, format!("{name} asked {:?}", answer.map(|error| (error.is_timeout(), error.is_closed()))));
 }
 
+/// Handlers that answer in all manners, or leave it to the readers of streams, or say no; now and then taken back.
+fn serve(codex: &Codex, log: &Log, rng: &mut Rng) -> Serving {
+    let handlers = match rng.below(6) {
+        0 => Handlers::from(Approvals::in_stream()),
+        1 => Handlers::from(Approvals::deny()),
+        2 => Handlers::from(Approvals::accept_for(|asked| asked.words().is_some())),
+        _ => handlers(codex.clone(), Arc::clone(log), rng.fork()),
+    };
+    codex.serve(handlers)
+}
+
 /// One seed. What was noted, in order.
 fn run(seed: u64) -> Vec<String> {
     let mut rng = Rng::new(seed ^ 0x0063_726f_7764);
@@ -139,11 +159,16 @@ fn run(seed: u64) -> Vec<String> {
     let most = *rng.pick(&[3, 60, 1 << 16]).expect("some");
     let script = script(&mut rng);
     let mut world = World::new(script, config, seed, most);
-    let log: Log = Rc::default();
+    let log = Log::default();
     let codex = world.codex();
+    for _ in 0..rng.below(3) {
+        let lives = rng.one_in(3).then(|| rng.index(60));
+        let serving = world.spawn_for(lives, serve(&codex, &log, &mut rng));
+        world.waits_for_several(serving);
+    }
     for name in 0..3 + rng.index(6) {
         let lives = rng.one_in(3).then(|| rng.index(30));
-        let (codex, log, fork) = (codex.clone(), Rc::clone(&log), rng.fork());
+        let (codex, log, fork) = (codex.clone(), Arc::clone(&log), rng.fork());
         match rng.below(6) {
             0 => world.spawn_for(lives, listen(name, codex, log)),
             1 | 2 => world.spawn_for(lives, ask(name, codex, log)),
@@ -179,6 +204,11 @@ fn run(seed: u64) -> Vec<String> {
         }
     }
     world.assert_no_lost_wake(true);
+    // A request that somebody sleeps on would be refused after a day.
+    assert!(world.now() < Duration::from_secs(12 * 3600), "{:?} have gone by", world.now());
+    let lives = codex.is_some() && !world.is_done(DRIVER) && !world.is_server_over();
+    let asked = assert_answered_once(&world, lives);
+    note(&log, format!("asked {asked} times"));
     if let Some(codex) = codex {
         // What still waits, waits for a turn that holds, or for the end.
         let (task, _) = world.ask({
@@ -188,21 +218,22 @@ fn run(seed: u64) -> Vec<String> {
         world.run_until_done(task);
         world.run_until_quiet();
         assert!(world.open().is_empty(), "{:?} wait, though all is over", world.open());
-        let left = codex.counters();
-        let tables = (left.requests, left.turns, left.threads, left.subscriptions, left.unread_bytes);
-        assert_eq!(tables, (0, 0, 0, 0, 0), "{left:?}");
+        assert_tables_are_empty(&codex);
+        assert_answered_once(&world, false);
     } else {
         assert!(world.open().is_empty(), "the last handle is gone, and the driver is not done");
         let is_left_alone = driver_dies_at.is_some() || world.is_server_over();
         assert!(is_left_alone, "the server was not told");
     }
-    log.take()
+    let log = std::mem::take(&mut *log.lock().expect("not poisoned"));
+    assert!(!log.iter().any(|line| line == ANSWERED_TWICE), "a second answer was taken");
+    log
 }
 
 #[test]
 fn in_a_crowd_every_wait_ends_no_wake_is_lost_and_nothing_is_left() {
-    bounded(170, || {
-        let (said, are_many) = of_seeds(300, |seed| {
+    bounded(time_for_seeds(SEEDS, 170), || {
+        let (said, are_many) = of_seeds(SEEDS, |seed| {
             let log = run(seed);
             if seed % 4 == 0 {
                 assert_eq!(run(seed), log, "the same seed, another course");
@@ -211,9 +242,27 @@ fn in_a_crowd_every_wait_ends_no_wake_is_lost_and_nothing_is_left() {
             if seed < 20_000 { log.join("\n") } else { String::new() }
         });
         if are_many {
-            for wanted in ["ended Completed", "ended Interrupted", "steered true", "interrupted true", "failed true"] {
+            for wanted in [
+                "ended Completed",
+                "ended Interrupted",
+                "steered true",
+                "interrupted true",
+                "failed true",
+                "answered true Accept",
+                "answered true Decline",
+                "answered true Wait",
+                "answered true Twice",
+                "answered false",
+                "waited true",
+                "called true",
+                "steered from a handler true",
+                "stopped from a handler true",
+                "failed when asked",
+                "dealt with a request true",
+                "dealt with a request false",
+            ] {
                 let count: usize = said.iter().map(|said| said.matches(wanted).count()).sum();
-                assert!(count >= 10, "{wanted}");
+                assert!(count >= 10, "{wanted}: {count} times");
             }
         }
     });

@@ -1,6 +1,9 @@
 //! What merging does to what is heard: nothing but the number of pieces.
 
-use crate::{bounded, world::World};
+use crate::{
+    bounded,
+    world::{World, assert_tables_are_empty},
+};
 use std::{cell::RefCell, rc::Rc};
 use turnwire_core::{client::Event, connection::Config, protocol::ThreadStart};
 use turnwire_testkit::{
@@ -55,6 +58,7 @@ fn hear(seed: u64, merge_after: Option<usize>) -> (Vec<Heard>, u64) {
     }
     world.starved = None;
     world.run_until_quiet();
+    assert_tables_are_empty(&world.codex());
     let merged = world.codex().counters().merged;
     (heard.take(), merged)
 }

@@ -1,6 +1,9 @@
 //! Many turns that are read through a set, which is now and then dropped or passed by.
 
-use crate::{bounded, of_seeds, world::World};
+use crate::{
+    bounded, of_seeds, time_for_seeds,
+    world::{World, assert_tables_are_empty},
+};
 use std::{
     cell::Cell,
     rc::Rc,
@@ -16,6 +19,9 @@ use turnwire_testkit::{
     scripted::{Rule, Script, TurnPlan},
     sim::Rng,
 };
+
+/// How many seeds are run as a rule.
+const SEEDS: u64 = 200;
 
 /// One of the turns, and what was heard of it.
 struct Followed {
@@ -129,13 +135,14 @@ fn run(seed: u64) -> usize {
         assert!(step < 1_000_000, "it does not end");
     }
     world.run_until_quiet();
+    assert_tables_are_empty(&world.codex());
     completed.get()
 }
 
 #[test]
 fn whoever_reads_many_turns_through_a_set_hears_all_of_each_in_order_and_sleeps_while_there_is_nothing() {
-    bounded(170, || {
-        let (completed, are_many) = of_seeds(200, run);
+    bounded(time_for_seeds(SEEDS, 170), || {
+        let (completed, are_many) = of_seeds(SEEDS, run);
         assert!(!are_many || completed.iter().sum::<usize>() >= completed.len(), "{completed:?}");
     });
 }

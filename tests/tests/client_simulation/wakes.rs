@@ -2,7 +2,7 @@
 
 use crate::{
     bounded,
-    world::{DRIVER, World},
+    world::{DRIVER, World, assert_tables_are_empty},
 };
 use turnwire_core::{connection::Config, protocol::ThreadStart};
 use turnwire_testkit::scripted::{Script, TurnPlan};
@@ -25,6 +25,7 @@ fn an_answer_wakes_who_waits_for_it_once() {
         assert_eq!(world.counts(task), (1, 1));
         world.starved = None;
         world.run_until_done(task);
+        assert_tables_are_empty(&world.codex());
     });
 }
 
@@ -49,6 +50,7 @@ fn a_thousand_events_wake_a_reader_who_sleeps_once() {
         assert!(world.counts(task).0 <= before + 1, "{:?}, {before} before", world.counts(task));
         world.starved = None;
         world.run_until_done(task);
+        assert_tables_are_empty(&world.codex());
     });
 }
 
@@ -79,6 +81,7 @@ fn a_hundred_commands_wake_a_driver_who_sleeps_once() {
             world.run_until_done(task);
         }
         world.run_until_quiet();
+        assert_tables_are_empty(&codex);
     });
 }
 
@@ -110,8 +113,7 @@ fn rt_08_of_turns_that_nobody_listened_to_nothing_is_kept() {
             world.forget_tasks();
             most = most.max(codex.counters().unread_bytes);
         }
-        let left = codex.counters();
-        assert_eq!((left.requests, left.turns, left.threads, left.subscriptions), (0, 0, 0, 0), "{left:?}");
-        assert!(left.unread_bytes == 0 && most < 1 << 20, "{left:?}, at most {most}");
+        assert_tables_are_empty(&codex);
+        assert!(most < 1 << 20, "at most {most}");
     });
 }

@@ -5,6 +5,7 @@
 //! jumps; and when there is nothing to wait for, the world is quiet. A future that would be ready then, though nobody woke
 //! it, has lost its wake.
 
+use serde_json::Value;
 use std::{
     cell::RefCell,
     collections::VecDeque,
@@ -62,6 +63,8 @@ struct Wire {
     /// How many writes were put off in a row.
     put_off: u32,
     written: u64,
+    /// All that the server has said.
+    said: Vec<u8>,
     rng: Rng,
 }
 
@@ -84,6 +87,7 @@ impl Wire {
         if self.is_over && !was_over {
             wakers.extend(self.exit.take());
         }
+        self.said.extend_from_slice(&said);
         self.to_client.extend(said);
         wakers
     }
@@ -202,6 +206,8 @@ struct Task {
     polls: usize,
     /// After so many polls it is dropped.
     lives: Option<usize>,
+    /// It waits for one thing at a time, and so is woken no more often than polled.
+    waits_for_one: bool,
 }
 
 /// Names a task.
@@ -241,6 +247,7 @@ impl World {
             most,
             put_off: 0,
             written: 0,
+            said: Vec::new(),
             rng: rng.fork(),
         };
         let wire = Arc::new(Mutex::new(wire));
@@ -266,8 +273,15 @@ impl World {
         let flag = Flag { is_woken: AtomicBool::new(true), wakes: AtomicUsize::new(0), probe: Arc::clone(&self.probe) };
         let flag = Arc::new(flag);
         let waker = Waker::from(Arc::clone(&flag));
-        self.tasks.push(Some(Task { future: Box::pin(future), flag, waker, polls: 0, lives }));
+        self.tasks.push(Some(Task { future: Box::pin(future), flag, waker, polls: 0, lives, waits_for_one: true }));
         TaskKey(self.tasks.len() - 1)
+    }
+
+    /// Says that a task waits for several things at once, each of which may wake it: the handlers that it runs.
+    pub(crate) fn waits_for_several(&mut self, key: TaskKey) {
+        if let Some(task) = &mut self.tasks[key.0] {
+            task.waits_for_one = false;
+        }
     }
 
     pub(crate) fn is_done(&self, key: TaskKey) -> bool {
@@ -305,7 +319,10 @@ impl World {
         if task.future.as_mut().poll(&mut Context::from_waker(&task.waker)).is_ready() {
             let (wakes, polls) = (task.flag.wakes.load(Ordering::SeqCst), task.polls);
             // Each poll asks to be woken for one thing, and that happens once.
-            assert!(key == DRIVER || wakes <= polls, "{key:?} was woken {wakes} times for {polls} polls");
+            assert!(
+                key == DRIVER || !task.waits_for_one || wakes <= polls,
+                "{key:?} was woken {wakes} times for {polls} polls"
+            );
             return true;
         }
         self.tasks[key.0] = Some(task);
@@ -416,12 +433,48 @@ impl World {
         self.tasks = vec![driver];
     }
 
-    #[allow(dead_code)] // For who looks at a failure.
-    pub(crate) fn received(&self) -> Vec<String> {
-        self.wire.lock().expect("not poisoned").server.received_methods()
+    /// How many requests of a method the server got.
+    pub(crate) fn received(&self, method: &str) -> usize {
+        let wire = self.wire.lock().expect("not poisoned");
+        wire.server.received_methods().iter().filter(|received| *received == method).count()
+    }
+
+    /// All lines that the server got, in order.
+    pub(crate) fn heard(&self) -> Vec<Value> {
+        let wire = self.wire.lock().expect("not poisoned");
+        (0..wire.server.received().len()).filter_map(|n| wire.server.received_json(n)).collect()
+    }
+
+    /// All whole lines of JSON that the server said, in order.
+    pub(crate) fn said(&self) -> Vec<Value> {
+        let wire = self.wire.lock().expect("not poisoned");
+        wire.said.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect()
+    }
+
+    /// The time of the world since its beginning.
+    pub(crate) fn now(&self) -> Duration {
+        self.clock.now().since(Time::ZERO)
     }
 
     pub(crate) fn is_server_over(&self) -> bool {
         self.wire.lock().expect("not poisoned").is_over
     }
+}
+
+/// Sees that nothing is left in any table of the session.
+pub(crate) fn assert_tables_are_empty(codex: &Codex) {
+    let left = codex.counters();
+    let tables = [
+        ("asks", left.asks),
+        ("logins", left.logins),
+        ("requests", left.requests),
+        ("pending", left.pending),
+        ("queued", left.queued),
+        ("turns", left.turns),
+        ("threads", left.threads),
+        ("subscriptions", left.subscriptions),
+        ("unread_bytes", left.unread_bytes),
+    ];
+    let full: Vec<_> = tables.into_iter().filter(|(_, count)| *count != 0).collect();
+    assert!(full.is_empty(), "{full:?} are left");
 }
