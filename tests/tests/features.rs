@@ -45,6 +45,11 @@ fn ad_11_what_must_hold_is_asked_of_every_feature_every_example_and_the_oldest_r
         "cargo test -p turnwire-testkit --test features -- --ignored",
         "cargo test -p turnwire-core --no-default-features",
         "cargo test -p turnwire-testkit --features tracing --test tracing",
+        "cargo +1.85.1 check --locked --workspace --all-features",
+        "cargo check -p turnwire-core --target wasm32-unknown-unknown",
+        "cargo check -p turnwire-core --no-default-features --target wasm32-unknown-unknown",
+        "cargo check -p turnwire-blocking -p turnwire-smol -p turnwire-tokio --target x86_64-pc-windows-msvc",
+        "cargo check --locked --manifest-path fuzz/Cargo.toml --bins",
     ] {
         assert!(ci.lines().any(|line| line.ends_with(wanted)), "{wanted} is not in .ci/run");
     }

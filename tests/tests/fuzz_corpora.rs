@@ -34,6 +34,31 @@ fn run(target: &str, body: Body, name: &str, input: &[u8]) {
     }
 }
 
+/// Each target has a program, a body, a corpus and a line in the table.
+#[test]
+fn the_targets_are_the_same_everywhere() {
+    let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz");
+    // That of `reference` is in a test of its own.
+    let mut bodies: Vec<&str> = BODIES.iter().map(|(target, _)| *target).chain(["reference"]).collect();
+    bodies.sort_unstable();
+    let names = |folder: &str, end: &str| {
+        let entries = fs::read_dir(fuzz.join(folder)).expect("a folder");
+        let names = entries.map(|entry| entry.expect("readable").file_name().to_string_lossy().into_owned());
+        let mut names: Vec<String> = names.map(|name| name.trim_end_matches(end).to_owned()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names("fuzz_targets", ".rs"), bodies);
+    assert_eq!(names("corpus", ""), bodies);
+    let text = |name: &str| fs::read_to_string(fuzz.join(name)).expect("a text");
+    let (manifest, table) = (text("Cargo.toml"), text("README.md"));
+    assert_eq!(manifest.matches("[[bin]]").count(), bodies.len());
+    for target in bodies {
+        assert!(manifest.contains(&format!("name = \"{target}\"\npath = \"fuzz_targets/{target}.rs\"")), "{target}");
+        assert!(table.contains(&format!("\n| `{target}` | ")), "{target}");
+    }
+}
+
 #[test]
 fn every_input_of_every_corpus_passes() {
     for (target, body) in BODIES {
