@@ -492,3 +492,21 @@ fn what_the_server_says_of_a_failed_login_is_kept_within_bounds() {
     let key = lab.connection.watch_login(lab.now, Some(&*"x".repeat(1_000_000)), None);
     assert!(lab.connection.login_end(key).is_none());
 }
+
+#[test]
+fn an_interrupt_that_is_refused_at_its_last_moment_is_not_tried_again() {
+    let mut config = Config::default();
+    config.timeouts.interrupt = seconds(10);
+    for (after, is_settled) in [(seconds(10), true), (seconds(10) - Duration::from_nanos(1), false)] {
+        let mut lab = Lab::ready_with(config.clone());
+        let (key, _, id) = lab.start_turn("T");
+        lab.say(json!({"id": id, "result": {"turn": {"id": "U", "items": []}}}));
+        lab.notify("turn/started", started("T", "U", "U"));
+        lab.connection.interrupt(lab.now, key).expect("known");
+        let id = lab.sent_one()["id"].clone();
+        // The answer is heard of before the time is.
+        lab.now = lab.now + after;
+        lab.say(json!({"id": id, "error": {"code": -32600, "message": "no active turn to interrupt"}}));
+        assert_eq!(lab.connection.interrupt_outcome(key).is_some(), is_settled, "{after:?}");
+    }
+}

@@ -217,6 +217,21 @@ fn ob_03_a_tap_past_its_bound_loses_records_and_says_where_and_how_many() {
 }
 
 #[test]
+fn ob_03_a_record_that_just_fits_is_kept() {
+    let kept = |max: usize| {
+        let mut config = tapped();
+        config.limits.max_tap_bytes = max;
+        let mut lab = Lab::ready_with(config);
+        records(&mut lab.connection, lab.now);
+        lab.notify("m", json!({"text": "x".repeat(1_000)}));
+        let size = records(&mut lab.connection, lab.now).first().map(|record| record.step.size());
+        size.filter(|size| *size > 1_000)
+    };
+    let size = kept(1 << 20).expect("there is room");
+    assert_eq!((kept(size), kept(size - 1)), (Some(size), None));
+}
+
+#[test]
 fn ob_03_without_a_tap_nothing_is_kept() {
     let mut lab = Lab::ready();
     lab.notify("m", json!({}));
