@@ -17,7 +17,8 @@ use std::{
     process::ExitCode,
 };
 
-/// The versions that are checked in, oldest first; types are generated from the last.
+/// The versions that are checked in, oldest first; types are generated from the last. The core knows them too
+/// (`connection/needs.rs`).
 const VERSIONS: [&str; 4] = ["0.133.0", "0.144.4", "0.154.0", "0.163.0"];
 
 const USAGE: &str = "usage: turnwire-codegen COMMAND

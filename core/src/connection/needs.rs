@@ -13,11 +13,16 @@ use crate::{
 use alloc::{borrow::Cow, string::String, vec::Vec};
 use serde::Serialize;
 
-/// A method or a member, and the oldest server that has it.
+/// The servers whose schemas are known, oldest first.
+const KNOWN: [&str; 4] = [super::ServerInfo::OLDEST_TRIED, "0.144.4", "0.154.0", super::ServerInfo::NEWEST_TRIED];
+
+/// A method or a member, and the oldest of the known servers that has it.
 #[derive(Clone, Debug)]
 pub(super) struct Need {
     what: &'static str,
     since: &'static str,
+    /// Whether a server that does not have it says so. It passes over members that it does not know, as if they were not said.
+    is_refused: bool,
 }
 
 /// A request that is encoded, and what it needs of the server.
@@ -40,8 +45,10 @@ impl Prepared {
     /// When the params have no JSON form.
     pub fn new<R: Request>(params: &R) -> Result<Self, CallError> {
         let own = R::EXPERIMENTAL.then_some(R::METHOD);
-        let mut needs: Vec<Need> = R::SINCE.map(|since| Need { what: R::METHOD, since }).into_iter().collect();
-        needs.extend(params.newer_fields().into_iter().map(|(what, since)| Need { what, since }));
+        let mut needs: Vec<Need> =
+            R::SINCE.map(|since| Need { what: R::METHOD, since, is_refused: true }).into_iter().collect();
+        let members = params.newer_fields().into_iter();
+        needs.extend(members.map(|(what, since)| Need { what, since, is_refused: false }));
         let experimental = own.or_else(|| params.experimental_fields().first().copied());
         Ok(Self { experimental, needs, ..Self::raw(R::METHOD, params)? })
     }
@@ -75,14 +82,14 @@ impl Connection {
     /// Whether the server is known to be of this version or a later one.
     #[cfg(feature = "client")]
     pub(crate) fn is_at_least(&self, since: &'static str) -> bool {
-        self.server.is_some() && self.unmet(&[Need { what: "", since }]).is_none()
+        self.server.is_some() && self.unmet(&[Need { what: "", since, is_refused: false }]).is_none()
     }
 
     /// Checks what a request needs of a server that is known.
     pub(super) fn check(&self, request: &Prepared) -> Result<(), CallError> {
         let fault = match request.experimental {
             Some(what) if !self.config.experimental_api => Some(Fault::NeedsExperimental { what: Cow::Borrowed(what) }),
-            _ if self.is_ready() => self.unmet(&request.needs),
+            _ if self.is_ready() => self.lacking(&request.needs),
             _ => None,
         };
         fault.map_or(Ok(()), |fault| Err(CallError::new(request.method.clone(), fault)))
@@ -98,7 +105,7 @@ impl Connection {
     /// Fails the requests that waited for the handshake and need a newer server.
     pub(super) fn refuse_what_is_too_new(&mut self, now: Time) {
         for (key, needs) in core::mem::take(&mut self.unchecked) {
-            if let Some(fault) = self.unmet(&needs) {
+            if let Some(fault) = self.lacking(&needs) {
                 self.settle_request(now, key, Err(fault));
             }
         }
@@ -107,7 +114,9 @@ impl Connection {
     /// Whether the server takes what needs the experimental capability and at least this version, as far as is known.
     #[cfg(feature = "client")]
     pub(crate) fn takes_experimental(&self, what: &'static str, since: &'static str) -> bool {
-        self.config.experimental_api && self.is_ready() && self.unmet(&[Need { what, since }]).is_none()
+        self.config.experimental_api
+            && self.is_ready()
+            && self.unmet(&[Need { what, since, is_refused: false }]).is_none()
     }
 
     /// Whether the server is older than this, or may be, since it does not say.
@@ -117,12 +126,28 @@ impl Connection {
         version.is_none_or(|version| Version::parse(since).is_some_and(|since| version < since))
     }
 
+    /// What the server does not have, as far as is known. A server between two known ones may have a method that the later has;
+    /// it is asked, since it refuses what it does not know.
+    fn lacking(&self, needs: &[Need]) -> Option<Fault> {
+        self.first_of(needs, |need, since, version| {
+            let before = KNOWN.into_iter().filter_map(Version::parse).filter(|known| *known < since).max();
+            let may_have = need.is_refused && before.is_some_and(|before| version > before);
+            since > version && !may_have
+        })
+    }
+
+    /// What the server may not have.
+    #[cfg(feature = "client")]
     fn unmet(&self, needs: &[Need]) -> Option<Fault> {
+        self.first_of(needs, |_, since, version| since > version)
+    }
+
+    fn first_of(&self, needs: &[Need], is_meant: impl Fn(&Need, Version, Version) -> bool) -> Option<Fault> {
         let reported = self.server.as_ref().and_then(|server| server.version.as_deref());
         let actual = self.config.assume_version.as_deref().or(reported)?;
         let version = Version::parse(actual)?;
-        let Need { what, since } =
-            needs.iter().find(|need| Version::parse(need.since).is_some_and(|since| since > version))?;
+        let is_lacking = |need: &&Need| Version::parse(need.since).is_some_and(|since| is_meant(need, since, version));
+        let Need { what, since, .. } = needs.iter().find(is_lacking)?;
         Some(Fault::NeedsNewer { what: Cow::Borrowed(what), required: since, actual: String::from(actual) })
     }
 }
@@ -150,7 +175,14 @@ impl Version {
 
 #[cfg(test)]
 mod tests {
-    use super::Version;
+    use super::{KNOWN, Version};
+    use alloc::format;
+
+    #[test]
+    fn the_known_servers_are_those_whose_schemas_are_checked_in() {
+        let codegen = include_str!("../../codegen/src/main.rs");
+        assert!(codegen.contains(&format!("const VERSIONS: [&str; {}] = {KNOWN:?};", KNOWN.len())));
+    }
 
     #[test]
     fn versions_are_compared_as_numbers() {

@@ -66,8 +66,8 @@ pub enum Fault {
         /// The method, or the member.
         what: Cow<'static, str>,
     },
-    /// The request, or a member of it, is newer than the server. Nothing was sent. For servers that do not say their
-    /// version rightly there is `Config::assume_version`.
+    /// The request, or a member of it, is newer than the server. Nothing was sent. A server between two versions whose schemas
+    /// are known is asked for a method that the later has, since it refuses what it does not know; a member it would pass over. For servers that do not say their version rightly there is `Config::assume_version`.
     NeedsNewer {
         /// The method, or the member.
         what: Cow<'static, str>,

@@ -340,7 +340,11 @@ fn lv_03_the_real_lane_holds_on_each_version_that_is_required() {
         // What they said of it, without the stack.
         let why: Vec<&str> =
             said.lines().skip_while(|line| *line != "failures:").filter(|line| !line.starts_with("  ")).collect();
-        assert!(output.status.success() && passed >= 150, "{version}: {passed} passed; {failed:#?}\n{}", why.join("\n"));
+        assert!(
+            output.status.success() && passed >= 150,
+            "{version}: {passed} passed; {failed:#?}\n{}",
+            why.join("\n")
+        );
     }
     if versions.is_empty() {
         use std::io::Write;

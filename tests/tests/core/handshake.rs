@@ -179,6 +179,28 @@ fn hs_12_what_a_server_is_too_old_for_is_refused_with_both_versions_and_not_sent
 }
 
 #[test]
+fn hs_12_a_server_between_two_known_ones_is_asked_for_methods_that_it_may_have_and_not_for_members() {
+    // The schema of 0.144.4 has the method, and that of 0.133.0 has not; and so it is with the member and 0.154.0.
+    let params = TurnStart::new("T", [UserInput::text("x")]).service_tier_for_turn("fast");
+    for (version, method, member) in [
+        ("0.99.0", false, false),
+        ("0.133.0", false, false),
+        ("0.133.1", true, false),
+        ("0.149.0", true, false),
+        ("0.154.0", true, true),
+        ("1.0.0", true, true),
+    ] {
+        let mut lab = Lab::new(Config::default());
+        let _ = lab.connection.request(lab.now, &ThreadDelete::new("T")).expect("queued");
+        let _ = lab.connection.start_turn(lab.now, &params, &TurnOptions::default()).expect("queued");
+        connect_to(&mut lab, version);
+        let sent = lab.sent();
+        let is_sent = |method: &str| sent.iter().any(|line| line["method"] == method);
+        assert_eq!((is_sent("thread/delete"), is_sent("turn/start")), (method, member), "{version}");
+    }
+}
+
+#[test]
 fn hs_12_an_unnumbered_server_is_believed_and_any_can_be_overridden() {
     let mut lab = Lab::new(Config::default());
     connect_to(&mut lab, "0.0.0");
