@@ -1,8 +1,8 @@
 //! The one loop that moves bytes.
 //!
 //! A [`Driver`] is a future that owns a [`Transport`]: it reads, writes, keeps time and watches the process, and tells
-//! the connection. It is done when the connection is over and the process, if there is one, has ended or was given up. It knows no runtime; a runtime supplies the transport, and
-//! something to poll the driver.
+//! the connection. It is done when the connection is over and the process, if there is one, has ended or was given up. It
+//! knows no runtime; a runtime supplies the transport, and something to poll the driver.
 //!
 //! It reads while it writes, so two peers that both write first do not block each other. Its work in one poll is
 //! bounded; then it asks to be polled again, so that others get their turn. What a transport took only in part is kept
@@ -22,6 +22,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 /// How many bytes are read at once, at first.
@@ -122,7 +123,7 @@ impl<T> fmt::Debug for Driver<T> {
 
 impl<T: Transport> Driver<T> {
     pub(crate) fn new(hub: Arc<Hub>, transport: T) -> Self {
-        hub.note_driver(transport.start_timings(), transport.ender());
+        hub.note_driver(transport.start_timings(), transport.expects_exit(), transport.ender());
         Self {
             hub,
             transport,
@@ -240,8 +241,14 @@ impl<T: Transport> Driver<T> {
             return true;
         }
         let now = self.hub.now();
-        let within = self.hub.read(|connection| connection.config().timeouts.close);
-        let by = *self.gone_by.get_or_insert(now + within);
+        let within = || {
+            self.hub.read(|connection| match connection.closed().map(Disconnect::reason) {
+                // It has had its time: the connection was over when that was.
+                Some(DisconnectReason::ClosedByCaller) => Duration::ZERO,
+                _ => connection.config().timeouts.close,
+            })
+        };
+        let by = *self.gone_by.get_or_insert_with(|| now + within());
         now >= by || self.transport.poll_deadline(cx, Some(by)).is_ready()
     }
 

@@ -3,8 +3,9 @@
 //! [`spawn`] starts a server and connects to it, [`lazy`] does so when it is first needed, and [`connect`] takes any reader
 //! and writer. The methods are those of the
 //! async client, and each blocks the calling thread until it has its outcome. There is no runtime here, hidden or not: a
-//! session has a thread that drives it, and whoever calls sleeps until woken. Two more read and write for it over a
-//! reader and a writer, and on systems that cannot wait for both pipes of a process. So it works on any thread, those of an
+//! session has a thread that drives it, and whoever calls sleeps until woken. Over a
+//! reader and a writer two more threads read and write for it, and so for a process on systems where one thread cannot wait for
+//! both pipes. So it works on any thread, those of an
 //! async runtime included.
 //!
 //! ```no_run
@@ -39,7 +40,7 @@ pub use client::{
     BrowserLogin, Codex, DeviceLogin, Events, Handlers, Pages, Resumed, Serving, SteerOrStart, Thread, Tool, Tools,
     Tree, Turn, TurnSet, Turns, WaitClosed,
 };
-pub use turnwire_core::{self as core, exports::*};
+pub use turnwire_core::{self as core, client::StopServing, exports::*};
 
 use launcher::{Servers, Started};
 use std::{

@@ -25,6 +25,7 @@
 mod launcher;
 mod transport;
 
+pub use turnwire_blocking::pinned;
 pub use turnwire_core::{
     self as core,
     client::{

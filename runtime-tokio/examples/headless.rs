@@ -14,13 +14,10 @@ use turnwire_testkit::{
     scripted::{Script, TurnPlan},
     stand_in::{self, Server},
 };
-use turnwire_tokio::{Approval, Approvals, AskEnd, Event, Handlers, TurnRequest, protocol::ThreadStart, spawn};
+use turnwire_tokio::{Approval, Approvals, AskEnd, Codex, Event, Handlers, TurnRequest, protocol::ThreadStart, spawn};
 
-/// What may run: these words, whatever comes after them.
+/// What may run: exactly these words. Options that may come after them can name other programs to run.
 const COMMANDS: [&[&str]; 3] = [&["cargo", "test"], &["cargo", "fmt", "--check"], &["git", "status"]];
-
-/// Below this folder files may be changed.
-const FOLDER: &str = "/workspace";
 
 /// The turn, questions included, takes no longer.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -34,27 +31,42 @@ fn main() -> ExitCode {
     })
 }
 
-fn is_allowed(asked: &Approval) -> bool {
+/// `folder`: in it commands may run, and below it files may be changed.
+fn is_allowed(asked: &Approval, folder: &Path) -> bool {
     // Only a command that is nothing but words has any: a pipe, a variable or a second command has none.
     if let Some(words) = asked.words() {
-        return COMMANDS
-            .iter()
-            .any(|allowed| words.len() >= allowed.len() && words.iter().zip(*allowed).all(|(a, b)| a == b));
+        return asked.cwd.as_deref().map(Path::new) == Some(folder) && COMMANDS.iter().any(|allowed| words == *allowed);
     }
     let is_inside = |path: &String| {
         let path = Path::new(path);
-        path.starts_with(FOLDER) && path.components().all(|part| !matches!(part, Component::ParentDir))
+        path.starts_with(folder) && path.components().all(|part| !matches!(part, Component::ParentDir))
     };
     !asked.paths.is_empty() && asked.paths.iter().all(is_inside)
 }
 
 async fn headless(server: &Server) -> Result<(), Box<dyn Error>> {
+    let folder = std::env::current_dir()?.canonicalize()?;
     let codex = spawn(server.command()).await?;
-    // Served beside everything else, as long as the task runs.
-    let serving = tokio::spawn(codex.serve(Handlers::new().approvals(Approvals::accept_for(is_allowed))));
+    // Served beside everything else, until the session is closed.
+    let below = folder.clone();
+    let approvals = Approvals::accept_for(move |asked| is_allowed(asked, &below));
+    drop(tokio::spawn(codex.serve(Handlers::new().approvals(approvals))));
+    let outcome = work(&codex, &folder).await;
+    codex.close().await;
+    let (accepted, declined) = outcome?;
+    if !server.is_real() {
+        assert_eq!((accepted, declined), (1, 1));
+    } else if declined > 0 {
+        return Err(format!("{declined} requests were declined").into());
+    }
+    Ok(())
+}
+
+/// Does the tasks. Says how much of what was asked was accepted, and how much was not.
+async fn work(codex: &Codex, folder: &Path) -> Result<(usize, usize), Box<dyn Error>> {
     let (mut accepted, mut declined) = (0, 0);
     for task in ["Run the tests, and say whether they pass.", "Then clean up."] {
-        let thread = codex.thread_start(ThreadStart::new()).await?;
+        let thread = codex.thread_start(ThreadStart::new().cwd(folder.display().to_string())).await?;
         let turn = thread.turn(TurnRequest::new(task).deadline(PATIENCE)).await?;
         while let Some(event) = turn.next().await {
             match event {
@@ -62,7 +74,7 @@ async fn headless(server: &Server) -> Result<(), Box<dyn Error>> {
                     say(&format!("{}: {word}", asked.request.method));
                     *(if &*word == "accept" { &mut accepted } else { &mut declined }) += 1;
                 }
-                // What the list says nothing of: questions, permissions, tools.
+                // What the list says nothing of, as questions, permissions and tools; and what nobody was asked about.
                 Event::Refused(refused) => {
                     say(&format!("{}: refused", refused.notification.method));
                     declined += 1;
@@ -73,14 +85,7 @@ async fn headless(server: &Server) -> Result<(), Box<dyn Error>> {
         let result = turn.result().await?;
         say(&format!("{task}\n  {}: {}", result.status, result.final_response.unwrap_or_default()));
     }
-    serving.abort();
-    codex.close().await;
-    if !server.is_real() {
-        assert_eq!((accepted, declined), (1, 1));
-    } else if declined > 0 {
-        return Err(format!("{declined} requests were declined").into());
-    }
-    Ok(())
+    Ok((accepted, declined))
 }
 
 fn say(line: &str) {

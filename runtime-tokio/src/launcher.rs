@@ -52,8 +52,7 @@ impl Servers {
 impl Connector for Servers {
     fn launch(&self, launch: Launch) {
         let Some(runtime) = self.runtime.clone().or_else(|| Handle::try_current().ok()) else {
-            let message = "there is no tokio runtime here to run the server's task";
-            return launch.fail(ConnectError::Wire(message.into()));
+            return launch.fail(ConnectError::Wire(crate::NO_RUNTIME.into()));
         };
         let (command, clock, started) = (self.command.clone(), self.clock, self.started.clone());
         drop(runtime.spawn(serve(launch, command, clock, started)));

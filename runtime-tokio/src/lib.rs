@@ -32,6 +32,7 @@ mod clock;
 mod launcher;
 mod transport;
 
+pub use turnwire_blocking::pinned;
 pub use turnwire_core::{
     self as core,
     client::{
@@ -43,11 +44,14 @@ pub use turnwire_core::{
 
 use clock::TokioClock;
 use launcher::{Servers, Started};
-use std::sync::Arc;
+use std::{future::Future, sync::Arc};
 use tokio::io::{AsyncRead, AsyncWrite};
 use transport::TokioTransport;
 use turnwire_blocking::process;
 use turnwire_core::client::{connect_lazily, connect_with_clock};
+
+/// What is said where there is no runtime.
+pub(crate) const NO_RUNTIME: &str = "there is no tokio runtime here to run the server's task";
 
 /// Starts a server and connects to it.
 ///
@@ -103,13 +107,10 @@ fn session(command: &Command, config: Config, started: Started) -> Codex {
 /// Connects over a reader and a writer: a socket, a pipe, an in-memory duplex.
 ///
 /// # Errors
-/// When the handshake fails.
+/// When the handshake fails. Outside of a tokio runtime it is [`ConnectError::Wire`], which says so.
 ///
 /// # Cancel safety
 /// Dropping the future ends the connection.
-///
-/// # Panics
-/// Outside of a tokio runtime.
 pub async fn connect<R, W>(reader: R, writer: W) -> Result<Codex, ConnectError>
 where
     R: AsyncRead + Send + Unpin + 'static,
@@ -122,28 +123,31 @@ where
 ///
 /// # Errors
 /// As for [`connect`].
-///
-/// # Panics
-/// As for [`connect`].
 pub async fn connect_with<R, W>(reader: R, writer: W, config: Config) -> Result<Codex, ConnectError>
 where
     R: AsyncRead + Send + Unpin + 'static,
     W: AsyncWrite + Send + Unpin + 'static,
 {
-    start(config, |clock| TokioTransport::new(reader, writer, clock, None)).await
+    let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+        return Err(ConnectError::Wire(NO_RUNTIME.into()));
+    };
+    let (codex, driver) = prepare(reader, writer, config);
+    drop(runtime.spawn(driver));
+    codex.ready().await?;
+    Ok(codex)
 }
 
-async fn start<R, W>(
+/// A session over a reader and a writer, and its driver: to be run, as a task of a tokio runtime, until it is done. The
+/// handshake begins then; [`Codex::ready`] waits for it.
+pub fn prepare<R, W>(
+    reader: R,
+    writer: W,
     config: Config,
-    transport: impl FnOnce(TokioClock) -> TokioTransport<R, W>,
-) -> Result<Codex, ConnectError>
+) -> (Codex, impl Future<Output = Disconnect> + Send + Unpin + 'static)
 where
     R: AsyncRead + Send + Unpin + 'static,
     W: AsyncWrite + Send + Unpin + 'static,
 {
     let clock = TokioClock::default();
-    let (codex, driver) = connect_with_clock(config, transport(clock), Arc::new(clock));
-    drop(tokio::spawn(driver));
-    codex.ready().await?;
-    Ok(codex)
+    connect_with_clock(config, TokioTransport::new(reader, writer, clock, None), Arc::new(clock))
 }

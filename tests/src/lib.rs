@@ -132,7 +132,7 @@
 //!
 //! The recorder is turnwire's own: every program can have one. [`recorded::Tape`] keeps what it writes where a test can look
 //! at it; its documentation records a session, replays it, and checks it against the types. What is written is
-//! redacted unless [`unredacted`](turnwire_core::record) is asked for by name.
+//! redacted unless `Recorder::unredacted` is asked for.
 //!
 //! # Replaying
 //!

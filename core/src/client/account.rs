@@ -411,7 +411,7 @@ impl Login {
     async fn cancel(&self) -> Result<CancelLoginAccountStatus, CallError> {
         let (hub, key) = (&self.watched.session.hub, self.watched.key);
         hub.command(|connection, _| connection.cancel_login(key, false));
-        let response = Codex::of(&self.watched.session).request(CancelLoginAccount::new(self.id.clone())).await?;
+        let response = ask(&self.watched.session, CancelLoginAccount::new(self.id.clone())).await?;
         if response.status == CancelLoginAccountStatus::Canceled {
             hub.command(|connection, _| connection.cancel_login(key, true));
         }

@@ -125,7 +125,7 @@ impl Ask {
         self.inner.hub.read(|connection| connection.is_ask_open(key))
     }
 
-    /// How it ended; `None` while it is open.
+    /// How it ended; `None` while it is open, and while the connection is ending.
     #[must_use]
     pub fn end(&self) -> Option<AskEnd> {
         let key = self.key();

@@ -177,7 +177,8 @@ impl Codex {
         self.latest().hub.read(|connection| connection.diagnostics().cloned().collect())
     }
 
-    /// What was counted since the start, and what is held now.
+    /// What was counted on the connection of now since it began, and what it holds. Another server begins anew; see
+    /// [`generation`](Self::generation).
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.latest().hub.read(|connection| connection.counters())
@@ -193,8 +194,9 @@ impl Codex {
     /// once.
     ///
     /// For a process: its input is closed; if it does not end by itself it is told to terminate and in the end killed.
-    /// The result says which. The wait is bounded by `Timeouts::drain` and `Timeouts::close`, and needs that whatever runs the
-    /// driver of this session goes on running: the runtime that it was made in.
+    /// The result says which. The wait is bounded by `Timeouts::close`; by `Timeouts::drain` beside that, if the server had ended
+    /// the connection before. It needs that whatever runs the driver of this session goes on running: the runtime that it was
+    /// made in.
     ///
     /// # Cancel safety
     /// The closing goes on when the future is dropped.

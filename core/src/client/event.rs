@@ -55,7 +55,7 @@ pub enum Event {
     Request(AgentRequest),
     /// Anything else that the server said.
     Other(RawNotification),
-    /// A request of the server was refused, because the application did not say how to answer it.
+    /// A request of the server was refused; [`Refused::why`](crate::turn::Refused::why) says why.
     Refused(Box<Refused>),
     /// The turn runs (`turn/started`).
     Started(RawNotification),

@@ -67,8 +67,10 @@ pub(crate) struct Hub {
     shared: Mutex<Shared>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) watch: Watch,
-    /// Whether there is a driver that watches the server. It may outlive the connection.
-    is_driven: AtomicBool,
+    /// Whether there is a driver that watches a process. It may outlive the connection.
+    has_process: AtomicBool,
+    /// The server before, which is waited for together with this one.
+    before: Weak<Self>,
     this: Weak<Self>,
 }
 
@@ -111,6 +113,7 @@ impl Hub {
 
     fn with(connection: Connection, clock: Arc<dyn Clock>, launcher: Option<Launcher>) -> Arc<Self> {
         let watch = Watch::new(connection.config());
+        let before = launcher.as_ref().and_then(|launcher| launcher.before.as_ref()).map(Arc::downgrade);
         Arc::new_cyclic(|this| Self {
             this: this.clone(),
             shared: Mutex::new(Shared {
@@ -124,7 +127,8 @@ impl Hub {
             }),
             clock,
             watch,
-            is_driven: AtomicBool::new(false),
+            has_process: AtomicBool::new(false),
+            before: before.unwrap_or_default(),
         })
     }
 
@@ -237,35 +241,46 @@ impl Hub {
         several(&mut Filler { shared: &mut shared, replaced: &mut replaced });
     }
 
-    /// Notes that there is a driver, and what it knows of a process.
-    pub(crate) fn note_driver(self: &Arc<Self>, timings: StartTimings, ender: Option<Ender>) {
+    /// Notes that there is a driver, and what it knows of a process, if there is one.
+    pub(crate) fn note_driver(self: &Arc<Self>, timings: StartTimings, has_process: bool, ender: Option<Ender>) {
         self.note_start(timings);
-        self.is_driven.store(true, Ordering::Release);
+        self.has_process.store(has_process, Ordering::Release);
         let mut shared = self.lock();
         // If the connection is over already, the process is ended at once.
-        let ender =
-            if shared.connection.wants_close_write() { ender } else { ender.and_then(|end| shared.ender.replace(end)) };
+        let is_over = shared.connection.wants_close_write();
+        let ender = if is_over { ender } else { ender.and_then(|end| shared.ender.replace(end)) };
         drop(shared);
         if let Some(end) = ender {
             end();
         }
     }
 
-    /// Notes that the driver is done: nobody watches the server any more.
+    /// Notes that the driver is done: nobody watches the process any more.
     pub(crate) fn note_gone(&self) {
-        if self.is_driven.swap(false, Ordering::AcqRel) {
+        if self.has_process.swap(false, Ordering::AcqRel) {
             let waiters = self.lock().others.remove(&Wait::Link);
             drop(WakeAll(waiters.map(|mut waiters| waiters.take().collect()).unwrap_or_default()));
         }
     }
 
-    /// Waits until the connection is over and nobody watches the server any more: it is gone, or was given up.
+    /// Waits until the connection is over and there is no process any more, or it was given up; and the same for the servers
+    /// before.
     ///
     /// # Cancel safety
     /// Dropping the future changes nothing.
     pub(crate) async fn gone(&self) -> Disconnect {
+        let cause = self.alone_gone().await;
+        let mut before = self.before.upgrade();
+        while let Some(hub) = before {
+            let _ = hub.alone_gone().await;
+            before = hub.before.upgrade();
+        }
+        cause
+    }
+
+    async fn alone_gone(&self) -> Disconnect {
         let look = |connection: &mut Connection| match connection.gone() {
-            Some(cause) if !self.is_driven.load(Ordering::Acquire) => Poll::Ready(cause),
+            Some(cause) if !self.has_process.load(Ordering::Acquire) => Poll::Ready(cause),
             _ => Poll::Pending,
         };
         self.wait(Wait::Link, look).await
@@ -314,7 +329,12 @@ impl Shared {
         }
         let launcher = self.launcher.take();
         // A start that has to wait does so out of nobody's time.
-        self.connection.begin(now + launcher.as_ref().map_or(Duration::ZERO, |launcher| launcher.delay));
+        let pause = launcher.as_ref().map_or(Duration::ZERO, |launcher| {
+            let has_process = launcher.before.as_ref().is_some_and(|before| before.has_process.load(Ordering::Acquire));
+            let timeouts = &self.connection.config().timeouts;
+            launcher.delay + if has_process { timeouts.drain + timeouts.close } else { Duration::ZERO }
+        });
+        self.connection.begin(now + pause);
         launcher
     }
 

@@ -43,6 +43,6 @@ impl Thread {
     /// started nor resumed it. Nothing is sent.
     #[must_use]
     pub fn known_settings(&self) -> Option<KnownSettings> {
-        self.codex().session().hub.read(|connection| connection.thread_settings(self.id()))
+        self.session().hub.read(|connection| connection.thread_settings(self.id()))
     }
 }

@@ -190,9 +190,10 @@ impl Serving {
         request.guard();
         match catch_unwind(AssertUnwindSafe(|| handlers.start(AgentRequest::new(ask)))) {
             Ok(Some(handling)) => {
-                // It is polled at once, and until then it has not failed and not done without the request either.
                 let flag = Arc::new(Flag { woken: AtomicBool::new(true), whole: Arc::clone(&self.served.waker) });
                 self.running.push(Task { handling, flag, request });
+                // At once: until it was polled, it has not failed, and not done without the request either.
+                self.poll_task(self.running.len() - 1);
             }
             // Without a handler, dropping it refuses it.
             Ok(None) => request.unguard(false),
@@ -202,23 +203,30 @@ impl Serving {
 
     fn poll_running(&mut self) {
         let mut at = 0;
-        while let Some(task) = self.running.get_mut(at) {
-            if !task.flag.woken.swap(false, Ordering::AcqRel) {
+        while at < self.running.len() {
+            if self.poll_task(at) {
                 at += 1;
-                continue;
             }
-            let waker = Waker::from(Arc::clone(&task.flag));
-            let mut cx = Context::from_waker(&waker);
-            task.request.guard();
-            // The code of the application: whatever it does, the others are served.
-            let polled = catch_unwind(AssertUnwindSafe(|| task.handling.as_mut().poll(&mut cx)));
-            task.request.unguard(matches!(polled, Ok(Poll::Ready(false)) | Err(_)));
-            if matches!(polled, Ok(Poll::Pending)) {
-                at += 1;
-                continue;
-            }
+        }
+    }
+
+    /// Polls a task that was woken. Says whether it goes on; if not, another has taken its place.
+    fn poll_task(&mut self, at: usize) -> bool {
+        let Some(task) = self.running.get_mut(at) else { return false };
+        if !task.flag.woken.swap(false, Ordering::AcqRel) {
+            return true;
+        }
+        let waker = Waker::from(Arc::clone(&task.flag));
+        let mut cx = Context::from_waker(&waker);
+        task.request.guard();
+        // The code of the application: whatever it does, the others are served.
+        let polled = catch_unwind(AssertUnwindSafe(|| task.handling.as_mut().poll(&mut cx)));
+        task.request.unguard(matches!(polled, Ok(Poll::Ready(false)) | Err(_)));
+        let goes_on = matches!(polled, Ok(Poll::Pending));
+        if !goes_on {
             drop_quietly(self.running.swap_remove(at).handling);
         }
+        goes_on
     }
 }
 

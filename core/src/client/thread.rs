@@ -66,9 +66,9 @@ impl Thread {
     /// [`Turn::next`] from the first one on.
     ///
     /// # Errors
-    /// When the turn does not start: [`TurnError::Busy`], [`TurnError::QueueFull`], [`TurnError::Input`] or
-    /// [`TurnError::Start`]; or when its deadline passes before the
-    /// server has named it: [`TurnError::TimedOut`].
+    /// When the turn does not start: [`TurnError::Busy`], [`TurnError::QueueFull`], [`TurnError::Input`],
+    /// [`TurnError::Relaxes`] or [`TurnError::Start`]; or when its deadline passes before the server has named it:
+    /// [`TurnError::TimedOut`].
     ///
     /// # Cancel safety
     /// As for [`run`](Self::run).

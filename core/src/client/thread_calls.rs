@@ -58,12 +58,13 @@ impl Thread {
     }
 
     /// The turns of the thread (`thread/turns/list`), the latest first, with summaries of their items unless the params say
-    /// otherwise.
+    /// otherwise. The session's server of now is asked, though the one that this handle came from was replaced.
     pub fn history(&self) -> Pages<ThreadTurnsList> {
         Pages::new(self.codex(), ThreadTurnsList::new(self.id()))
     }
 
-    /// The items of the thread (`thread/items/list`), or of one turn if the params name one.
+    /// The items of the thread (`thread/items/list`), or of one turn if the params name one. Asked as for
+    /// [`history`](Self::history).
     pub fn items(&self) -> Pages<ThreadItemsList> {
         Pages::new(self.codex(), ThreadItemsList::new(self.id()))
     }
@@ -140,9 +141,20 @@ impl Thread {
     /// # Cancel safety
     /// Dropping the future leaves a compaction that was started running on the server.
     pub async fn compact(&self) -> Result<TurnResult, TurnError> {
+        self.compact_with(&TurnOptions::default()).await
+    }
+
+    /// [`compact`](Self::compact) with deadlines, which count from now on, and a drop policy. Past a deadline the server is asked
+    /// to stop.
+    ///
+    /// # Errors
+    /// As for [`compact`](Self::compact), and [`TurnError::TimedOut`].
+    ///
+    /// # Cancel safety
+    /// As for [`compact`](Self::compact).
+    pub async fn compact_with(&self, options: &TurnOptions) -> Result<TurnResult, TurnError> {
         let (session, thread) = (&self.session, self.id());
-        let key =
-            session.hub.command(|connection, now| connection.start_compaction(now, thread, &TurnOptions::default()))?;
+        let key = session.hub.command(|connection, now| connection.start_compaction(now, thread, options))?;
         Turn::of(session, key, thread, None).named().await?.result().await
     }
 
@@ -154,7 +166,18 @@ impl Thread {
     /// # Cancel safety
     /// As for [`turn`](Self::turn).
     pub async fn review(&self, target: impl Into<ReviewTarget>) -> Result<Turn, TurnError> {
-        self.start_review(target.into(), false).await
+        self.review_with(target, &TurnOptions::default()).await
+    }
+
+    /// [`review`](Self::review) with deadlines, which count from now on, and a drop policy.
+    ///
+    /// # Errors
+    /// As for [`turn`](Self::turn).
+    ///
+    /// # Cancel safety
+    /// As for [`turn`](Self::turn).
+    pub async fn review_with(&self, target: impl Into<ReviewTarget>, options: &TurnOptions) -> Result<Turn, TurnError> {
+        self.start_review(target.into(), false, options).await
     }
 
     /// Has something reviewed on a thread of its own (`review/start`, detached), which is
@@ -166,17 +189,37 @@ impl Thread {
     /// # Cancel safety
     /// As for [`turn`](Self::turn).
     pub async fn review_detached(&self, target: impl Into<ReviewTarget>) -> Result<Turn, TurnError> {
-        self.start_review(target.into(), true).await
+        self.review_detached_with(target, &TurnOptions::default()).await
     }
 
-    async fn start_review(&self, target: ReviewTarget, detached: bool) -> Result<Turn, TurnError> {
+    /// [`review_detached`](Self::review_detached) with deadlines, which count from now on, and a drop policy.
+    ///
+    /// # Errors
+    /// As for [`turn`](Self::turn).
+    ///
+    /// # Cancel safety
+    /// As for [`turn`](Self::turn).
+    pub async fn review_detached_with(
+        &self,
+        target: impl Into<ReviewTarget>,
+        options: &TurnOptions,
+    ) -> Result<Turn, TurnError> {
+        self.start_review(target.into(), true, options).await
+    }
+
+    async fn start_review(
+        &self,
+        target: ReviewTarget,
+        detached: bool,
+        options: &TurnOptions,
+    ) -> Result<Turn, TurnError> {
         let (session, thread) = (&self.session, self.id());
         let delivery = if detached { ReviewDelivery::Detached } else { ReviewDelivery::Inline };
         let params = ReviewStart::new(thread, target).delivery(delivery);
         let request = Prepared::new(&params).map_err(TurnError::Start)?;
         drop(params);
         let (key, events) = session.hub.command(|connection, now| {
-            let key = connection.enter_review(now, thread.clone(), request, detached, &TurnOptions::default())?;
+            let key = connection.enter_review(now, thread.clone(), request, detached, options)?;
             Ok::<_, TurnError>((key, connection.subscribe(Scope::Turn(key))))
         })?;
         Turn::of(session, key, thread, Some(events)).named().await

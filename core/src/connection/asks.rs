@@ -241,7 +241,7 @@ impl Connection {
         self.asks.entries.remove(&key);
     }
 
-    /// How a request ended; `None` while it is open, and once it was released.
+    /// How a request ended; `None` while it is open, while the connection is ending, and once it was released.
     #[must_use]
     pub fn ask_end(&self, key: ServerRequestKey) -> Option<&AskEnd> {
         match &self.asks.entries.get(&key)?.stage {
@@ -297,7 +297,9 @@ impl Connection {
         let parent = thread.as_ref().and_then(|thread| self.parent_of(thread.as_str())).cloned();
         let asked = Asked { key, id: id.clone(), kind, request, item, parent, changes };
         let limits = &self.config.limits;
-        self.asks.make_room(asked.size(), usize::MAX, limits.max_unread_bytes);
+        if self.asks.by_id.len() < limits.max_asks && asked.size() <= limits.max_unread_bytes {
+            self.asks.make_room(asked.size(), usize::MAX, limits.max_unread_bytes);
+        }
         let bytes = self.asks.bytes.saturating_add(asked.size());
         if self.asks.by_id.len() >= limits.max_asks || bytes > limits.max_unread_bytes {
             self.remember_answered(identity);

@@ -57,7 +57,8 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// The home (`CODEX_HOME`) that the server is expected to report in its handshake. Another is a diagnostic.
     pub expected_home: Option<String>,
-    /// When a server that died is replaced. `None`, the default: never.
+    /// When a server that died is replaced. `None`, the default: never. Only a session that starts its servers (`spawn`, `lazy`)
+    /// can; over a reader and a writer it does nothing.
     pub restart: Option<RestartPolicy>,
     /// Whether the server is a process whose end will be reported with `handle_exit`.
     pub expects_exit: bool,
@@ -250,7 +251,8 @@ impl Default for Limits {
     }
 }
 
-/// Bounds of time. Every one is finite, except that a turn runs as long as it runs unless the caller sets a deadline.
+/// Bounds of time. Every one is finite, except that a turn, and a login by browser or device code, takes as long as it takes
+/// unless the caller sets a deadline.
 ///
 /// Later versions may have more, so they are changed one by one, where they are in a [`Config`]:
 ///
@@ -293,6 +295,8 @@ pub struct Timeouts {
     /// From the call of an interrupt to its acknowledgement.
     pub interrupt: Duration,
     /// From closing to the end of the server. Longer than a process may take that has to be killed.
+    ///
+    /// Kept above the sum of the command's `CloseLadder`, 10 s by default: past it the end of the process is not known.
     pub close: Duration,
     /// From the end of the server's output to its exit status, or the other way round.
     pub drain: Duration,

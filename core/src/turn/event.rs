@@ -269,7 +269,7 @@ impl fmt::Debug for RawNotification {
     }
 }
 
-/// A request of the server that was refused because the application did not say how to answer it.
+/// A request of the server that was refused, and why.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Refused {

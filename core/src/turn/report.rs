@@ -23,6 +23,10 @@ use serde_json::value::RawValue;
 /// the thread had used before the turn: the sum that was last reported for it then, or else the turn's first sum without
 /// the call that it was reported for. What a server repeats of earlier turns, when a thread is resumed or compacted, is so
 /// not counted.
+///
+/// Sub-agents have turns of their own, which report what they used: see `Thread::tree`. A turn that failed, timed out or was
+/// lost has used tokens too, which its error has: `TurnError::report`. Past a deadline the server's turn may use more until it
+/// is stopped; the events of its thread tell. A start that was sent and not answered may have used what nobody reports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TurnUsage {
@@ -30,6 +34,9 @@ pub struct TurnUsage {
     pub input_tokens: i64,
     /// Those of the input tokens that came from the cache. Not to be added to them.
     pub cached_input_tokens: i64,
+    /// Those of the input tokens that were written to the cache. Not to be added to them. `None` if the server does not say:
+    /// those before 0.154.0 do not.
+    pub cache_write_input_tokens: Option<i64>,
     /// Output tokens, reasoning included.
     pub output_tokens: i64,
     /// Those of the output tokens that were reasoning. Not to be added to them.
@@ -326,7 +333,7 @@ impl Collector {
 
 /// The counts of one report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Tokens([i64; 5]);
+struct Tokens([i64; 6]);
 
 impl Tokens {
     fn of(tokens: &TokenUsageBreakdown) -> Self {
@@ -336,6 +343,8 @@ impl Tokens {
             tokens.output_tokens,
             tokens.reasoning_output_tokens,
             tokens.total_tokens,
+            // What a server does not say counts as none; whether it says it is known apart from that.
+            tokens.cache_write_input_tokens.unwrap_or(0),
         ])
     }
 
@@ -370,6 +379,7 @@ struct UsageSum {
     used: Tokens,
     reports: u32,
     went_down: bool,
+    says_cache_writes: bool,
     context_window: Option<i64>,
 }
 
@@ -378,6 +388,7 @@ impl UsageSum {
         let total = Tokens::of(&usage.total);
         let by_itself = total.minus(Tokens::of(&usage.last));
         self.context_window = usage.model_context_window;
+        self.says_cache_writes |= usage.total.cache_write_input_tokens.is_some();
         let known = self.last.or(self.before);
         let before = match known {
             Some(known) if total.is_below(known) => {
@@ -396,11 +407,12 @@ impl UsageSum {
     }
 
     fn usage(&self) -> Option<TurnUsage> {
-        let Tokens([input_tokens, cached_input_tokens, output_tokens, reasoning_output_tokens, total_tokens]) =
+        let Tokens([input_tokens, cached_input_tokens, output_tokens, reasoning_output_tokens, total_tokens, written]) =
             self.used;
         (self.reports > 0).then_some(TurnUsage {
             input_tokens,
             cached_input_tokens,
+            cache_write_input_tokens: self.says_cache_writes.then_some(written),
             output_tokens,
             reasoning_output_tokens,
             total_tokens,

@@ -93,7 +93,8 @@ impl Codex {
         self.inner.diagnostics()
     }
 
-    /// What was counted since the start, and what is held now.
+    /// What was counted on the connection of now since it began, and what it holds. Another server begins anew; see
+    /// [`generation`](Self::generation).
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.inner.counters()
@@ -109,7 +110,8 @@ impl Codex {
     /// once.
     ///
     /// For a process: its input is closed; if it does not end by itself it is told to terminate and in the end killed.
-    /// The result says which. The wait is bounded by `Timeouts::close`.
+    /// The result says which. The wait is bounded by `Timeouts::close`; by `Timeouts::drain` beside that, if the
+    /// server had ended the connection before.
     pub fn close(&self) -> Disconnect {
         wait(self.inner.close())
     }

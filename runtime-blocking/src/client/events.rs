@@ -20,7 +20,8 @@ impl Events {
 impl Iterator for Events {
     type Item = Event;
 
-    /// The next event; `None` when there will be no more.
+    /// The next event; `None` when there will be no more. Blocks until there is one; another thread that closes the session
+    /// ends that.
     fn next(&mut self) -> Option<Event> {
         wait(poll_fn(|cx| self.inner.poll_next(cx)))
     }

@@ -20,7 +20,8 @@ use turnwire_core::{
 
 impl Codex {
     /// Answers what the server asks with these handlers, from this call on, until what it returns is dropped. Each handler
-    /// runs on a thread of its own, so it may block, and call the client.
+    /// runs on a thread of its own, so it may block, and call the client. The predicate of `Approvals::accept_for` is no
+    /// handler: it runs on the one thread that serves, and must not block.
     ///
     /// Without this, everything is refused, in the shape that each method expects, but the time of day, which is told. Of several
     /// that are served at once the latest is asked, for the kinds that it has a handler for.
@@ -44,6 +45,13 @@ impl Codex {
 #[must_use = "the handlers are taken back when this is dropped"]
 pub struct Serving {
     stop: StopServing,
+}
+
+impl Serving {
+    /// What takes the handlers back from elsewhere.
+    pub fn stopper(&self) -> StopServing {
+        self.stop.clone()
+    }
 }
 
 impl Drop for Serving {
@@ -123,7 +131,7 @@ impl Handlers {
         user_input(UserInput)
     }
 
-    /// Answers everything that has no handler yet, but attestations and the time of day.
+    /// Answers everything that has no handler yet, but attestations, the time of day, and what `approvals` has said of already.
     pub fn all_others<F, O>(self, handler: F) -> Self
     where
         F: Fn(AgentRequest) -> O + Send + Sync + 'static,
@@ -151,7 +159,8 @@ impl Handlers {
         Self { inner }
     }
 
-    /// Says who decides about commands and changes, in place of handlers for them.
+    /// Says who decides about commands and changes, in place of handlers for them. It holds against what was served before, and
+    /// against `all_others`.
     pub fn approvals(self, approvals: Approvals) -> Self {
         Self { inner: self.inner.approvals(approvals) }
     }

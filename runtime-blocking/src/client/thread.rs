@@ -53,9 +53,9 @@ impl Thread {
     /// the first one on.
     ///
     /// # Errors
-    /// When the turn does not start: [`TurnError::Busy`], [`TurnError::QueueFull`], [`TurnError::Input`] or
-    /// [`TurnError::Start`]; or when its deadline passes before the
-    /// server has named it: [`TurnError::TimedOut`].
+    /// When the turn does not start: [`TurnError::Busy`], [`TurnError::QueueFull`], [`TurnError::Input`],
+    /// [`TurnError::Relaxes`] or [`TurnError::Start`]; or when its deadline passes before the server has named it:
+    /// [`TurnError::TimedOut`].
     pub fn turn(&self, request: impl Into<TurnRequest>) -> Result<Turn, TurnError> {
         wait(self.inner.turn(request)).map(Turn::new)
     }

@@ -10,7 +10,7 @@ use turnwire_core::{
         ReviewTarget, ThreadGoal, ThreadGoalSet, ThreadItemsList, ThreadReadResponse, ThreadRevertResponse,
         ThreadSettingsUpdate, ThreadTurnsList,
     },
-    turn::TurnResult,
+    turn::{TurnOptions, TurnResult},
 };
 
 impl Thread {
@@ -96,12 +96,29 @@ impl Thread {
         wait(self.inner.compact())
     }
 
+    /// [`compact`](Self::compact) with deadlines, which count from now on, and a drop policy. Past a deadline the server is asked
+    /// to stop.
+    ///
+    /// # Errors
+    /// As for [`compact`](Self::compact), and [`TurnError::TimedOut`].
+    pub fn compact_with(&self, options: &TurnOptions) -> Result<TurnResult, TurnError> {
+        wait(self.inner.compact_with(options))
+    }
+
     /// Has something reviewed on this thread (`review/start`, inline). The review is the turn; the thread is busy meanwhile.
     ///
     /// # Errors
     /// As for [`turn`](Self::turn).
     pub fn review(&self, target: impl Into<ReviewTarget>) -> Result<Turn, TurnError> {
         wait(self.inner.review(target)).map(Turn::new)
+    }
+
+    /// [`review`](Self::review) with deadlines, which count from now on, and a drop policy.
+    ///
+    /// # Errors
+    /// As for [`turn`](Self::turn).
+    pub fn review_with(&self, target: impl Into<ReviewTarget>, options: &TurnOptions) -> Result<Turn, TurnError> {
+        wait(self.inner.review_with(target, options)).map(Turn::new)
     }
 
     /// Has something reviewed on a thread of its own (`review/start`, detached), which is
@@ -111,6 +128,18 @@ impl Thread {
     /// As for [`turn`](Self::turn).
     pub fn review_detached(&self, target: impl Into<ReviewTarget>) -> Result<Turn, TurnError> {
         wait(self.inner.review_detached(target)).map(Turn::new)
+    }
+
+    /// [`review_detached`](Self::review_detached) with deadlines, which count from now on, and a drop policy.
+    ///
+    /// # Errors
+    /// As for [`turn`](Self::turn).
+    pub fn review_detached_with(
+        &self,
+        target: impl Into<ReviewTarget>,
+        options: &TurnOptions,
+    ) -> Result<Turn, TurnError> {
+        wait(self.inner.review_detached_with(target, options)).map(Turn::new)
     }
 
     /// Gives the thread a goal, or changes it (`thread/goal/set`): objective, status, budget of tokens. While its status is

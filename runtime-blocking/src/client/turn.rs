@@ -51,7 +51,8 @@ impl Turn {
         self.inner.has_joined()
     }
 
-    /// The next event; `None` after the last, which is [`Event::Ended`].
+    /// The next event; `None` after the last, which is [`Event::Ended`]. Blocks until there is one; another thread that
+    /// interrupts the turn or closes the session ends that.
     #[must_use]
     pub fn next(&self) -> Option<Event> {
         wait(self.inner.next())

@@ -9,6 +9,7 @@ use std::{
     future::{Future, poll_fn},
     io::{self, Read},
     pin::pin,
+    sync::{Arc, Mutex},
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -56,6 +57,9 @@ fn hs_08_without_a_tokio_runtime_the_first_call_fails_typed() {
     assert!(matches!(&error, ConnectError::Wire(_)) && error.to_string().contains("no tokio runtime"), "{error}");
     assert!(smol::block_on(codex.models()).expect_err("no runtime").is_closed());
     assert!(server.processes().is_empty());
+    // And over a reader and a writer.
+    let error = smol::block_on(turnwire_tokio::connect(tokio::io::empty(), tokio::io::sink())).expect_err("no runtime");
+    assert!(matches!(&error, ConnectError::Wire(_)) && error.to_string().contains("no tokio runtime"), "{error}");
 }
 
 #[test]
@@ -363,5 +367,35 @@ fn pr_04_a_session_that_is_dropped_beside_its_runtime_ends_its_server_though_nob
         // Nobody polls the driver from here on, which holds the server's input open.
         server.assert_gone();
         drop(runtime);
+    });
+}
+
+#[test]
+fn sr_10_what_a_handler_has_that_is_taken_back_while_it_begins_is_refused_at_once() {
+    support::bounded("sr_10_what_a_handler_has_that_is_taken_back", || {
+        smol::block_on(async {
+            let plan = TurnPlan::new().command("ls", "", 0).with_approval().text("Done.");
+            let server = scripted(&Script::new().turn(plan));
+            let codex = turnwire_smol::spawn(&server.command()).await.expect("connects");
+            let stop = Arc::new(Mutex::new(None::<turnwire_smol::StopServing>));
+            let taken_back = Arc::clone(&stop);
+            let handlers = turnwire_smol::Handlers::new().command(move |request| {
+                // Before the future that is to answer is polled.
+                taken_back.lock().expect("a lock").take().expect("asked once").stop();
+                async move {
+                    std::future::pending::<()>().await;
+                    drop(request);
+                    Ok::<(), String>(())
+                }
+            });
+            let serving = codex.serve(handlers);
+            *stop.lock().expect("a lock") = Some(serving.stopper());
+            smol::spawn(serving).detach();
+            let thread = codex.thread_start(turnwire_smol::protocol::ThreadStart::new()).await.expect("a thread");
+            let request = turnwire_smol::TurnRequest::new("Go.").deadline(Duration::from_secs(20));
+            let result = thread.run(request).await.expect("it does not wait for the answer");
+            assert_eq!(result.final_response.as_deref(), Some("Done."));
+            codex.close().await;
+        });
     });
 }

@@ -510,3 +510,27 @@ fn an_interrupt_that_is_refused_at_its_last_moment_is_not_tried_again() {
         assert_eq!(lab.connection.interrupt_outcome(key).is_some(), is_settled, "{after:?}");
     }
 }
+
+#[test]
+fn what_was_written_to_the_cache_is_part_of_what_a_turn_used_where_the_server_says_so() {
+    for (says, expected) in [(true, Some(30)), (false, None)] {
+        let mut lab = Lab::ready();
+        let (key, _, id) = lab.start_turn("T");
+        lab.say(json!({"id": id, "result": {"turn": {"id": "U", "items": []}}}));
+        for (sum, last) in [(20, 20), (30, 10)] {
+            let tokens = |count: i64| {
+                let mut tokens = json!({"inputTokens": 10 * count, "cachedInputTokens": 0, "outputTokens": count,
+                    "reasoningOutputTokens": 0, "totalTokens": 11 * count});
+                if says {
+                    tokens["cacheWriteInputTokens"] = json!(count);
+                }
+                tokens
+            };
+            let usage = json!({"total": tokens(sum), "last": tokens(last), "modelContextWindow": null});
+            lab.notify("thread/tokenUsage/updated", json!({"threadId": "T", "turnId": "U", "tokenUsage": usage}));
+        }
+        said(&mut lab, completed("T", "U", "completed"));
+        let usage = usage_of(&mut lab, key);
+        assert_eq!((usage.input_tokens, usage.cache_write_input_tokens), (300, expected));
+    }
+}

@@ -57,8 +57,10 @@ scenario! {
 scenario! {
     fn pr_02_closing_waits_for_a_server_that_outlives_its_connection() {
         // It has closed its output, and heeds neither the end of its input nor a word.
-        let server = shell("hello; exec 1>&-; trap '' TERM; while :; do sleep 0.05; done");
-        let codex = wait!(rt::spawn_with(&server.shell_command(), hasty())).expect("connects");
+        let server = shell("hello; trap '' TERM; exec 1>&-; while :; do sleep 0.05; done");
+        let mut config = hasty();
+        config.timeouts.call = Duration::from_secs(20);
+        let codex = wait!(rt::spawn_with(&server.shell_command(), config)).expect("connects");
         assert!(wait!(codex.models()).expect_err("no answer can come").is_closed());
         let end = wait!(codex.close());
         assert!(server.processes().is_empty(), "left: {:?}", server.processes());
@@ -66,7 +68,7 @@ scenario! {
         let forced = end.exit().expect("the end of the process is known").forced;
         assert_eq!(forced, rt::core::launch::Forced::Killed);
         // The same while it is not known yet that the connection is over.
-        let server = shell("hello; exec 1>&-; trap '' TERM; while :; do sleep 0.05; done");
+        let server = shell("hello; trap '' TERM; exec 1>&-; while :; do sleep 0.05; done");
         let codex = wait!(rt::spawn_with(&server.shell_command(), hasty())).expect("connects");
         wait!(codex.close());
         assert!(server.processes().is_empty(), "left: {:?}", server.processes());
@@ -78,7 +80,7 @@ scenario! {
         // The second is refused while the first is there.
         let server = shell(
             "if mkdir \"${TURNWIRE_SCRIPT%/*}/first\" 2>/dev/null; then \
-               hello; exec 1>&-; trap '' TERM; for n in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 0.1; done; mkdir \"${TURNWIRE_SCRIPT%/*}/gone\"; \
+               hello; trap '' TERM; exec 1>&-; for n in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 0.1; done; mkdir \"${TURNWIRE_SCRIPT%/*}/gone\"; \
              elif test -d \"${TURNWIRE_SCRIPT%/*}/gone\"; then \
                hello; read -r line; echo '{\"id\":2,\"result\":{\"data\":[]}}'; read -r line; \
              else exit 9; fi",
@@ -98,11 +100,27 @@ scenario! {
 }
 
 scenario! {
+    fn pr_02_closing_waits_for_the_servers_before_too() {
+        let server = shell("hello; trap '' TERM; exec 1>&-; while :; do sleep 0.05; done");
+        let mut config = hasty();
+        config.restart = Some(rt::RestartPolicy::new().backoff(Duration::from_millis(1), Duration::from_millis(1)));
+        let codex = wait!(rt::spawn_with(&server.shell_command(), config)).expect("connects");
+        assert_eq!(wait!(codex.closed()).reason(), &DisconnectReason::Eof);
+        // From here on there is another, of which nothing was asked yet.
+        let _events = codex.events();
+        assert_eq!(codex.generation().number(), 2);
+        wait!(codex.close());
+        assert!(server.processes().is_empty(), "left: {:?}", server.processes());
+    }
+}
+
+scenario! {
     fn pr_16_what_a_server_gave_before_it_died_stays_with_it() {
         for _ in 0..4 {
             let dying = Script::new().rule(Rule::on("thread/start").default_reply().exit(3));
             let server = series(&[dying, Script::new()]);
             let mut config = hasty();
+            config.timeouts.call = Duration::from_secs(20);
             config.restart = Some(rt::RestartPolicy::new().backoff(Duration::from_millis(1), Duration::from_millis(1)));
             let codex = wait!(rt::spawn_with(&server.series_command(), config)).expect("connects");
             let thread = wait!(codex.thread_start(rt::protocol::ThreadStart::new())).expect("the answer came");
