@@ -278,6 +278,7 @@ impl Collector {
     pub(crate) fn set_usage_before(&mut self, total: &TokenUsageBreakdown) {
         if self.usage.reports == 0 {
             self.usage.before = Some(Tokens::of(total));
+            self.usage.written_sum = total.cache_write_input_tokens;
         }
     }
 
@@ -333,7 +334,7 @@ impl Collector {
 
 /// The counts of one report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Tokens([i64; 6]);
+struct Tokens([i64; 5]);
 
 impl Tokens {
     fn of(tokens: &TokenUsageBreakdown) -> Self {
@@ -343,8 +344,6 @@ impl Tokens {
             tokens.output_tokens,
             tokens.reasoning_output_tokens,
             tokens.total_tokens,
-            // What a server does not say counts as none; whether it says it is known apart from that.
-            tokens.cache_write_input_tokens.unwrap_or(0),
         ])
     }
 
@@ -379,7 +378,9 @@ struct UsageSum {
     used: Tokens,
     reports: u32,
     went_down: bool,
-    says_cache_writes: bool,
+    /// What was written to the cache, apart, because not every server says it: by the turn, and the sum over the thread.
+    written: Option<i64>,
+    written_sum: Option<i64>,
     context_window: Option<i64>,
 }
 
@@ -388,7 +389,6 @@ impl UsageSum {
         let total = Tokens::of(&usage.total);
         let by_itself = total.minus(Tokens::of(&usage.last));
         self.context_window = usage.model_context_window;
-        self.says_cache_writes |= usage.total.cache_write_input_tokens.is_some();
         let known = self.last.or(self.before);
         let before = match known {
             Some(known) if total.is_below(known) => {
@@ -400,19 +400,32 @@ impl UsageSum {
         };
         self.last = Some(total);
         // A sum that was known already is a repetition: a compaction begins with one.
-        if total != before {
+        let is_news = total != before;
+        if is_news {
             self.reports += 1;
             self.used = self.used.plus(total.minus(before));
+        }
+        self.report_written(usage, is_news);
+    }
+
+    fn report_written(&mut self, usage: &ThreadTokenUsage, is_news: bool) {
+        let Some(sum) = usage.total.cache_write_input_tokens else { return };
+        let by_itself = sum.saturating_sub(usage.last.cache_write_input_tokens.unwrap_or(0));
+        let before = self.written_sum.filter(|known| *known <= sum).unwrap_or(by_itself);
+        self.written_sum = Some(sum);
+        if is_news {
+            let more = sum.saturating_sub(before).max(0);
+            self.written = Some(self.written.unwrap_or(0).saturating_add(more));
         }
     }
 
     fn usage(&self) -> Option<TurnUsage> {
-        let Tokens([input_tokens, cached_input_tokens, output_tokens, reasoning_output_tokens, total_tokens, written]) =
+        let Tokens([input_tokens, cached_input_tokens, output_tokens, reasoning_output_tokens, total_tokens]) =
             self.used;
         (self.reports > 0).then_some(TurnUsage {
             input_tokens,
             cached_input_tokens,
-            cache_write_input_tokens: self.says_cache_writes.then_some(written),
+            cache_write_input_tokens: self.written,
             output_tokens,
             reasoning_output_tokens,
             total_tokens,

@@ -513,24 +513,37 @@ fn an_interrupt_that_is_refused_at_its_last_moment_is_not_tried_again() {
 
 #[test]
 fn what_was_written_to_the_cache_is_part_of_what_a_turn_used_where_the_server_says_so() {
-    for (says, expected) in [(true, Some(30)), (false, None)] {
+    // The sums over the thread, and what each call of the model wrote. Sometimes a server does not say.
+    for (reports, expected) in [
+        (vec![Some((20, 20)), Some((30, 10))], Some(30)),
+        (vec![None, None], None),
+        (vec![Some((520, 20)), None, Some((535, 10))], Some(35)),
+        (vec![None, Some((510, 10))], Some(10)),
+        (vec![Some((20, 20)), Some((5, 5))], Some(25)),
+    ] {
         let mut lab = Lab::ready();
         let (key, _, id) = lab.start_turn("T");
         lab.say(json!({"id": id, "result": {"turn": {"id": "U", "items": []}}}));
-        for (sum, last) in [(20, 20), (30, 10)] {
-            let tokens = |count: i64| {
+        for (n, written) in reports.iter().enumerate() {
+            let tokens = |count: usize, written: Option<i64>| {
                 let mut tokens = json!({"inputTokens": 10 * count, "cachedInputTokens": 0, "outputTokens": count,
                     "reasoningOutputTokens": 0, "totalTokens": 11 * count});
-                if says {
-                    tokens["cacheWriteInputTokens"] = json!(count);
+                if let Some(written) = written {
+                    tokens["cacheWriteInputTokens"] = json!(written);
                 }
                 tokens
             };
-            let usage = json!({"total": tokens(sum), "last": tokens(last), "modelContextWindow": null});
-            lab.notify("thread/tokenUsage/updated", json!({"threadId": "T", "turnId": "U", "tokenUsage": usage}));
+            let (total, last) = (written.map(|(sum, _)| sum), written.map(|(_, last)| last));
+            let usage = json!({"total": tokens(n + 1, total), "last": tokens(1, last), "modelContextWindow": null});
+            // What is said again adds nothing.
+            for _ in 0..2 {
+                let params = json!({"threadId": "T", "turnId": "U", "tokenUsage": usage});
+                lab.notify("thread/tokenUsage/updated", params);
+            }
         }
         said(&mut lab, completed("T", "U", "completed"));
         let usage = usage_of(&mut lab, key);
-        assert_eq!((usage.input_tokens, usage.cache_write_input_tokens), (300, expected));
+        assert_eq!((usage.input_tokens, usage.is_lower_bound), (10 * reports.len() as i64, false));
+        assert_eq!(usage.cache_write_input_tokens, expected, "{reports:?}");
     }
 }
