@@ -14,7 +14,11 @@ use turnwire_testkit::{
     scripted::{Script, TurnPlan},
     stand_in::{self, Server},
 };
-use turnwire_tokio::{Approval, Approvals, AskEnd, Codex, Event, Handlers, TurnRequest, protocol::ThreadStart, spawn};
+use turnwire_tokio::{
+    Approval, ApprovalMode, Approvals, AskEnd, Codex, Event, Handlers, TurnRequest,
+    protocol::{ApprovalsReviewer, ThreadStart},
+    spawn,
+};
 
 /// What may run: exactly these words. Options that may come after them can name other programs to run.
 const COMMANDS: [&[&str]; 3] = [&["cargo", "test"], &["cargo", "fmt", "--check"], &["git", "status"]];
@@ -39,7 +43,13 @@ fn is_allowed(asked: &Approval, folder: &Path) -> bool {
     }
     let is_inside = |path: &String| {
         let path = Path::new(path);
-        path.starts_with(folder) && path.components().all(|part| !matches!(part, Component::ParentDir))
+        // Hidden files configure the programs that may run.
+        let is_plain = |part: Component<'_>| match part {
+            Component::ParentDir => false,
+            Component::Normal(name) => !name.to_string_lossy().starts_with('.'),
+            _ => true,
+        };
+        path.strip_prefix(folder).is_ok_and(|below| below.components().all(is_plain))
     };
     !asked.paths.is_empty() && asked.paths.iter().all(is_inside)
 }
@@ -66,7 +76,10 @@ async fn headless(server: &Server) -> Result<(), Box<dyn Error>> {
 async fn work(codex: &Codex, folder: &Path) -> Result<(usize, usize), Box<dyn Error>> {
     let (mut accepted, mut declined) = (0, 0);
     for task in ["Run the tests, and say whether they pass.", "Then clean up."] {
-        let thread = codex.thread_start(ThreadStart::new().cwd(folder.display().to_string())).await?;
+        // Said here, so that no configuration of the server makes it less.
+        let asking = ApprovalMode::on_request().reviewer(ApprovalsReviewer::User);
+        let start = ThreadStart::new().cwd(folder.display().to_string()).sandbox("read-only").approval_mode(asking);
+        let thread = codex.thread_start(start).await?;
         let turn = thread.turn(TurnRequest::new(task).deadline(PATIENCE)).await?;
         while let Some(event) = turn.next().await {
             match event {

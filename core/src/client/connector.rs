@@ -81,6 +81,9 @@ impl Launch {
             let pause = sleep(self.delay);
             let _ = self.keep(pause, &mut sleep).await;
         }
+        if let Some(hub) = &self.hub {
+            hub.command(|connection, now| connection.handle_due(now));
+        }
         self.is_wanted()
     }
 

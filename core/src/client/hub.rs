@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     client::{Clock, Connector, Launch, StartTimings},
-    connection::{AlarmKey, Config, Connection, Event, RequestKey},
+    connection::{AlarmKey, Config, Connection, Event, RequestKey, Timeouts},
     driver::Ender,
     error::{CallError, Disconnect},
     json::Json,
@@ -328,11 +328,11 @@ impl Shared {
             return None;
         }
         let launcher = self.launcher.take();
-        // A start that has to wait does so out of nobody's time.
+        // A start that has to wait, at most for the end of the server before and for its pause, does so out of nobody's time.
         let pause = launcher.as_ref().map_or(Duration::ZERO, |launcher| {
             let has_process = launcher.before.as_ref().is_some_and(|before| before.has_process.load(Ordering::Acquire));
-            let timeouts = &self.connection.config().timeouts;
-            launcher.delay + if has_process { timeouts.drain + timeouts.close } else { Duration::ZERO }
+            let Timeouts { drain, close, .. } = self.connection.config().timeouts;
+            launcher.delay.saturating_add(if has_process { drain.saturating_add(close) } else { Duration::ZERO })
         });
         self.connection.begin(now + pause);
         launcher

@@ -201,6 +201,13 @@ impl Serving {
         }
     }
 
+    /// Drops the handlers that run. What they had not answered is refused.
+    fn drop_running(&mut self) {
+        for task in self.running.drain(..) {
+            drop_quietly(task.handling);
+        }
+    }
+
     fn poll_running(&mut self) {
         let mut at = 0;
         while at < self.running.len() {
@@ -286,6 +293,7 @@ impl Future for Serving {
             }
         }
         if serving.served.is_over() {
+            serving.drop_running();
             return Poll::Ready(());
         }
         serving.poll_running();
@@ -296,8 +304,6 @@ impl Future for Serving {
 impl Drop for Serving {
     fn drop(&mut self) {
         self.served.stop();
-        for task in self.running.drain(..) {
-            drop_quietly(task.handling);
-        }
+        self.drop_running();
     }
 }

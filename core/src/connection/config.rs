@@ -35,7 +35,8 @@ pub struct Config {
     /// Notifications that the server shall not send, by their exact method.
     pub opt_out_notifications: Vec<String>,
     /// Takes the server to be of this version, such as `0.163.0`, whatever it says. Requests that need a newer one are
-    /// refused before they are sent; where no version is known, nothing is refused.
+    /// refused before they are sent ([`Fault::NeedsNewer`](crate::error::Fault::NeedsNewer)); where no version is known,
+    /// nothing is refused.
     pub assume_version: Option<String>,
     /// Whether the server may ask for attestations (`attestation/generate`). Only for who has a handler for them.
     pub request_attestation: bool,

@@ -173,6 +173,12 @@ impl Connection {
         }
     }
 
+    /// Takes that what the start had to wait for is over: the time of the handshake counts from now on, if it was to count from
+    /// a moment that lay ahead.
+    pub fn handle_due(&mut self, now: Time) {
+        self.requests.count_from(now, Purpose::Initialize, self.config.timeouts.initialize);
+    }
+
     /// Takes that the program is looked for now ([`Phase::Resolve`]), or started ([`Phase::Spawn`]). From now on each of the
     /// two has its own time ([`Timeouts::resolve`](super::Timeouts::resolve), [`Timeouts::spawn`](super::Timeouts::spawn)).
     pub fn handle_launching(&mut self, now: Time, phase: Phase) {

@@ -178,6 +178,16 @@ impl Requests {
         key
     }
 
+    /// Counts the time of a request from now on, if it was to count from a later moment.
+    pub(crate) fn count_from(&mut self, now: Time, purpose: Purpose, within: Duration) {
+        let waits = |slot: &Slot| slot.purpose == purpose && slot.called > now && !matches!(slot.phase, Phase::Done(_));
+        let Some((key, slot)) = self.slots.iter_mut().find(|(_, slot)| waits(slot)) else { return };
+        if self.timers.remove(&(slot.due, *key)) {
+            (slot.called, slot.due) = (now, slot.due.min(now + within));
+            self.timers.insert((slot.due, *key));
+        }
+    }
+
     /// Gives a held request its params and lets it be sent.
     pub(crate) fn queue<P: Serialize + ?Sized>(
         &mut self,

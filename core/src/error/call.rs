@@ -67,7 +67,9 @@ pub enum Fault {
         what: Cow<'static, str>,
     },
     /// The request, or a member of it, is newer than the server. Nothing was sent. A server between two versions whose schemas
-    /// are known is asked for a method that the later has, since it refuses what it does not know; a member it would pass over. For servers that do not say their version rightly there is `Config::assume_version`.
+    /// are known is asked for a method that only the later has, since it refuses what it does not know. A member that only the
+    /// later has it would pass over, so that is refused here. For servers that do not say their version rightly there is
+    /// `Config::assume_version`.
     NeedsNewer {
         /// The method, or the member.
         what: Cow<'static, str>,

@@ -7,7 +7,7 @@ use turnwire_core::{
     connection::{AskKind, Asked, Config, Event, ListenFor, ListenerKey, NextAsk, Scope},
     error::{Fault, SteerError, TurnError},
     json::Json,
-    protocol::{CustomReviewTarget, FsReadFile, ReviewStart, ThreadDelete, TurnStart, UserInput},
+    protocol::{CustomReviewTarget, FsReadFile, ReviewStart, TurnStart, UserInput},
     turn::{DropPolicy, Next, RawEvent, RefusedWhy, State, TurnOptions, WhenBusy},
 };
 
@@ -619,11 +619,13 @@ fn a_turn_of_which_nothing_is_heard_but_its_name_is_silent_from_then_on() {
 
 #[test]
 fn a_server_of_just_the_version_that_is_needed_is_new_enough() {
-    for (version, is_enough) in [("0.144.3", false), ("0.144.4", true)] {
+    let params = TurnStart::new("T", [UserInput::text("x")]).service_tier_for_turn("fast");
+    for (version, is_enough) in [("0.153.9", false), ("0.154.0", true)] {
         let mut config = Config::default();
         config.assume_version = Some(version.into());
         let mut lab = Lab::ready_with(config);
-        assert_eq!(lab.connection.request(lab.now, &ThreadDelete::new("T")).is_ok(), is_enough, "{version}");
+        let started = lab.connection.start_turn(lab.now, &params, &TurnOptions::default());
+        assert_eq!(started.is_ok(), is_enough, "{version}");
     }
 }
 

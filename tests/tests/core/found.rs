@@ -6,7 +6,7 @@ use std::time::Duration;
 use turnwire_core::{
     connection::{AskKind, Config, Event, ListenFor, LoginEnd, NextAsk, Prepared, Scope},
     envelope::Envelope,
-    error::{CallError, Fault, TurnError},
+    error::{CallError, DisconnectReason, Fault, TurnError},
     protocol::{CustomReviewTarget, FsReadFile, ReviewStart, ThreadResume, TurnStart, UserInput},
     turn::{InterruptOutcome, Next, RawEvent, RefusedWhy, State, TurnKey, TurnOptions, TurnUsage, WhenBusy},
 };
@@ -545,5 +545,26 @@ fn what_was_written_to_the_cache_is_part_of_what_a_turn_used_where_the_server_sa
         let usage = usage_of(&mut lab, key);
         assert_eq!((usage.input_tokens, usage.is_lower_bound), (10 * reports.len() as i64, false));
         assert_eq!(usage.cache_write_input_tokens, expected, "{reports:?}");
+    }
+}
+
+#[test]
+fn the_time_of_a_handshake_that_began_ahead_of_its_time_counts_from_when_it_is_due() {
+    let mut config = Config::default();
+    config.timeouts.initialize = seconds(5);
+    for due_after in [0, 20, 100] {
+        let mut connection = turnwire_core::connection::Connection::unstarted(config.clone());
+        let now = |at| turnwire_core::time::Time::ZERO + seconds(at);
+        // A server before is waited for, and for at most 100 s.
+        connection.begin(now(100));
+        connection.handle_due(now(due_after));
+        assert_eq!(connection.poll_timeout().map(|timeout| timeout.at), Some(now(due_after + 5)), "{due_after}");
+        // It is not made longer by saying so again.
+        connection.handle_due(now(due_after + 1));
+        assert_eq!(connection.poll_timeout().map(|timeout| timeout.at), Some(now(due_after + 5)));
+        connection.handle_timeout(now(due_after + 5));
+        let reason = connection.closed().expect("over").reason().clone();
+        let DisconnectReason::InitializeTimedOut { elapsed } = reason else { panic!("{reason:?}") };
+        assert_eq!(elapsed, seconds(5));
     }
 }
