@@ -151,6 +151,9 @@ impl App {
         for (at, act) in self.plan.acts.clone() {
             self.pass_until(at);
             self.act(act);
+            // What followed from it at once is told and read like anything else.
+            self.pair.settle();
+            self.look(false);
             self.check_step();
         }
         // A turn that holds ends only when asked to.

@@ -81,8 +81,11 @@ impl Watch {
                 if *byte == b'\n' {
                     self.longest = self.longest.max(self.line.len());
                     let is_delta = self.line.windows(5).any(|part| part == b"elta\"");
+                    // A request is told when it comes, and once more when it ends.
+                    let is_request = self.line.windows(16).any(|part| part == b"requestApproval\"");
                     if !is_delta {
-                        self.must_keep += self.line.len() + size_of::<RawEvent>();
+                        let times = if is_request { 2 } else { 1 };
+                        self.must_keep += times * (self.line.len() + size_of::<RawEvent>());
                     }
                     self.line.clear();
                 }
