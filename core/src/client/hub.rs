@@ -246,9 +246,8 @@ impl Hub {
         self.note_start(timings);
         self.has_process.store(has_process, Ordering::Release);
         let mut shared = self.lock();
-        // If the connection is over already, the process is ended at once.
-        let is_over = shared.connection.wants_close_write();
-        let ender = if is_over { ender } else { ender.and_then(|end| shared.ender.replace(end)) };
+        shared.ender = ender;
+        let ender = shared.due_ender();
         drop(shared);
         if let Some(end) = ender {
             end();
@@ -306,7 +305,7 @@ impl Hub {
         about_driver(&mut shared, &mut wakes.0);
         shared.collect(&*self.clock, &mut wakes.0);
         let noticed = self.watch.notice(&shared.connection);
-        let ender = if shared.connection.wants_close_write() { shared.ender.take() } else { None };
+        let ender = shared.due_ender();
         drop(shared);
         self.watch.tell(noticed);
         if let Some(end) = ender {
@@ -322,6 +321,11 @@ impl Hub {
 }
 
 impl Shared {
+    /// Takes what is to be done now that the connection is over, once: without the lock, by the caller.
+    fn due_ender(&mut self) -> Option<Ender> {
+        if self.connection.wants_close_write() { self.ender.take() } else { None }
+    }
+
     /// Begins the handshake of a connection that has no server yet. Returns what is to start one.
     fn begin(&mut self, now: Time) -> Option<Launcher> {
         if !self.connection.is_idle() {
