@@ -207,73 +207,66 @@ fn run_asked(
     (text.expect("it said something"), answer["result"]["decision"].clone())
 }
 
-/// How many requests may be under way at once, and how many bytes move at once.
-const WAYS: [(usize, usize); 4] = [(1, 40), (1, 1 << 16), (8, 40), (8, 1 << 16)];
+/// Does so with one and with eight requests under way at once, and with few and with many bytes that move at once. The command is
+/// accepted, and the turn says this.
+fn run_asked_in_all_ways(said: &'static str, make: impl Fn(&Codex, Arc<OnceLock<Turn>>) -> Handlers + Send + 'static) {
+    bounded(30, move || {
+        for (in_flight, most) in [(1, 40), (1, 1 << 16), (8, 40), (8, 1 << 16)] {
+            let (text, decision) = run_asked(in_flight, most, &make);
+            assert_eq!((&*text, decision), (said, json!("accept")));
+        }
+    });
+}
 
 #[test]
 fn a_handler_calls_the_client_and_steers_its_own_turn_before_it_accepts() {
-    bounded(30, || {
-        for (in_flight, most) in WAYS {
-            let (text, decision) = run_asked(in_flight, most, |codex, turn| {
-                let codex = codex.clone();
-                Handlers::new().command(move |asked| {
-                    let (codex, turn) = (codex.clone(), Arc::clone(&turn));
-                    async move {
-                        let turn = turn.get().expect("it was named before it asked");
-                        codex.models().await?;
-                        turn.steer("And this.").await?;
-                        assert!(codex.pause(Duration::from_millis(20)).await);
-                        asked.accept()?;
-                        Ok::<_, Box<dyn Error + Send + Sync>>(())
-                    }
-                })
-            });
-            assert_eq!((&*text, decision), ("You also said: And this.", json!("accept")));
-        }
+    run_asked_in_all_ways("You also said: And this.", |codex, turn| {
+        let codex = codex.clone();
+        Handlers::new().command(move |asked| {
+            let (codex, turn) = (codex.clone(), Arc::clone(&turn));
+            async move {
+                let turn = turn.get().expect("it was named before it asked");
+                codex.models().await?;
+                turn.steer("And this.").await?;
+                assert!(codex.pause(Duration::from_millis(20)).await);
+                asked.accept()?;
+                Ok::<_, Box<dyn Error + Send + Sync>>(())
+            }
+        })
     });
 }
 
 #[test]
 fn a_handler_runs_a_whole_turn_on_another_thread_before_it_accepts() {
-    bounded(30, || {
-        for (in_flight, most) in WAYS {
-            let (text, decision) = run_asked(in_flight, most, |codex, _| {
-                let codex = codex.clone();
-                Handlers::new().command(move |asked| {
-                    let codex = codex.clone();
-                    async move {
-                        let thread = codex.thread_start(ThreadStart::new()).await?;
-                        let result = thread.run("short").await?;
-                        assert_eq!(result.final_response.as_deref(), Some("A few words."));
-                        asked.accept()?;
-                        Ok::<_, Box<dyn Error + Send + Sync>>(())
-                    }
-                })
-            });
-            assert_eq!((&*text, decision), ("Done.", json!("accept")));
-        }
+    run_asked_in_all_ways("Done.", |codex, _| {
+        let codex = codex.clone();
+        Handlers::new().command(move |asked| {
+            let codex = codex.clone();
+            async move {
+                let thread = codex.thread_start(ThreadStart::new()).await?;
+                let result = thread.run("short").await?;
+                assert_eq!(result.final_response.as_deref(), Some("A few words."));
+                asked.accept()?;
+                Ok::<_, Box<dyn Error + Send + Sync>>(())
+            }
+        })
     });
 }
 
 #[test]
 fn a_handler_that_says_its_input_to_whatever_runs_finds_its_own_turn() {
-    bounded(30, || {
-        for (in_flight, most) in WAYS {
-            let (text, decision) = run_asked(in_flight, most, |codex, turn| {
-                let codex = codex.clone();
-                Handlers::new().command(move |asked| {
-                    let (codex, turn) = (codex.clone(), Arc::clone(&turn));
-                    async move {
-                        let done = codex.thread(asked.thread().clone()).steer_or_start("short").await?;
-                        let own = turn.get().and_then(Turn::id);
-                        assert!(matches!(done, SteerOrStart::Steered(id) if Some(&id) == own.as_ref()));
-                        asked.accept()?;
-                        Ok::<_, Box<dyn Error + Send + Sync>>(())
-                    }
-                })
-            });
-            assert_eq!((&*text, decision), ("A few words.", json!("accept")));
-        }
+    run_asked_in_all_ways("A few words.", |codex, turn| {
+        let codex = codex.clone();
+        Handlers::new().command(move |asked| {
+            let (codex, turn) = (codex.clone(), Arc::clone(&turn));
+            async move {
+                let done = codex.thread(asked.thread().clone()).steer_or_start("short").await?;
+                let own = turn.get().and_then(Turn::id);
+                assert!(matches!(done, SteerOrStart::Steered(id) if Some(&id) == own.as_ref()));
+                asked.accept()?;
+                Ok::<_, Box<dyn Error + Send + Sync>>(())
+            }
+        })
     });
 }
 
