@@ -1,8 +1,8 @@
 //! When to try again: a policy that reads no clock and draws no random number.
 //!
 //! The server refuses requests under overload, and a request that was refused so was not executed: it may be sent again,
-//! a little later. So may what was never sent: a queue was full here, or the system could not start the process just then. What may
-//! have had an effect, because its answer was lost, is never tried again.
+//! a little later. So may what was never sent: a queue was full here, or the system could not start the process just then.
+//! What may have had an effect, because its answer was lost, is never tried again.
 //!
 //! ```
 //! use std::time::Duration;

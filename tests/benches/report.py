@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs the benches and writes core/docs/performance.md from what they say. No figure in that file is written by hand.
+"""Runs the benches and writes core/docs/performance.md from what they say. No figure in its tables is written by hand.
 
     tests/benches/report.py [--quick] [--check]
 
@@ -173,8 +173,8 @@ def main():
     lines = [
         "# Performance",
         "",
-        "Written by `tests/benches/report.py` from a run, no figure by hand. Seconds are CPU seconds, user and system, of the",
-        "process that is measured. They differ from machine to machine and from hour to hour; ratios to the floors, which",
+        "The tables are written by `tests/benches/report.py` from one run, the section after them by hand. Seconds are CPU",
+        "seconds, user and system, of the process that is measured. They differ from machine to machine and from hour to hour; ratios to the floors, which",
         "ran in the same minutes, differ less. A bar says what a ratio may be at most.",
         "",
         f"- Date: {datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d %H:%M} UTC; commit {commit}",

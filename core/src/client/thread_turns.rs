@@ -61,8 +61,9 @@ impl Thread {
     }
 
     /// Takes up a turn that runs on the thread already, whoever started it: somebody else, a goal, a review, or this program,
-    /// which has dropped its handles. Nothing is sent, but a session that has no server gets one. What the turn does is seen from now on, so the items in its result
-    /// may not be all, and its usage is a lower bound. If the turn never ran, or ended long ago, nothing is ever heard of it.
+    /// which has dropped its handles. Nothing is sent, but a session that has no server gets one. What the turn does is seen from
+    /// now on, so the items in its result may not be all, and its usage is a lower bound. If the turn never ran, or ended long
+    /// ago, nothing is ever heard of it.
     ///
     /// # Errors
     /// [`TurnError::Busy`] when another turn of this session runs on the thread or is being started there, and

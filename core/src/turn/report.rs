@@ -34,8 +34,8 @@ pub struct TurnUsage {
     pub input_tokens: i64,
     /// Those of the input tokens that came from the cache. Not to be added to them.
     pub cached_input_tokens: i64,
-    /// Those of the input tokens that were written to the cache. Not to be added to them. `None` if the server does not say:
-    /// those before 0.154.0 do not.
+    /// Those of the input tokens that were written to the cache. Not to be added to them. `None` if the server does not say,
+    /// as old ones do not.
     pub cache_write_input_tokens: Option<i64>,
     /// Output tokens, reasoning included.
     pub output_tokens: i64,
